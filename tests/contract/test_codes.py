@@ -1,0 +1,27 @@
+"""Codes are the same wherever they are written: rules, what is decided later, the doctor, the runbooks."""
+
+import re
+from pathlib import Path
+
+from workbench.problems import duplicates, loss
+from workbench.problems.loss.later import LATER
+from workbench.sources import doctor
+
+RULES = (*loss.RULES, *duplicates.RULES)
+KNOWN = {rule.code for rule in RULES} | set(LATER) | set(duplicates.LATER) | {"unexplained"}
+
+
+def test_a_code_is_decided_now_or_later_not_both():
+    assert not {rule.code for rule in RULES} & (set(LATER) | set(duplicates.LATER))
+
+
+def test_the_doctor_names_codes_that_exist():
+    named = set(re.findall(r"\"((?:loss|duplicates)-[a-z-]+)\"", Path(doctor.__file__).read_text()))
+    assert named
+    assert named <= KNOWN
+
+
+def test_each_rule_says_what_it_is():
+    for rule in RULES:
+        assert len(rule.definition.splitlines()) >= 3, rule.code
+        assert "Ruled out where" in rule.definition or "Ruled out" in rule.definition, rule.code

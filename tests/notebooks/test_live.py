@@ -1,0 +1,78 @@
+"""The notebooks on a real broker: they find what was planted, and say what ``workbench check`` says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.problems import checking
+from workbench.sandbox.demo import departures
+from workbench.sandbox.demo_scenes import plant_scene
+from workbench.sandbox.incidents.truth import Truth
+from workbench.services.runs import RunResult, run_notebook
+
+pytestmark = [pytest.mark.kafka, pytest.mark.notebooks]
+
+# What differs between two looks at the same topics.
+OF_THE_MOMENT = ("collected_at", "scan_seconds")
+
+
+@pytest.fixture(scope="module", params=["loss", "duplicates"])
+def done(
+    request: pytest.FixtureRequest, kafka: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Truth, RunResult]:
+    folder = tmp_path_factory.mktemp(request.param)
+    truth = plant_scene(request.param, kafka, seed=3, folder=folder / "logs")
+    return truth, run_notebook(request.param, {"bootstrap": kafka, **truth.options}, folder / "out")
+
+
+def test_the_notebook_finds_what_was_planted(done: tuple[Truth, RunResult]):
+    truth, result = done
+    assert departures(truth, result.report or {}) == []
+    assert result.exit_code == {"loss": 13, "duplicates": 12}[truth.problem]
+
+
+def test_its_evidence_leads_to_the_same_report_without_a_broker(done: tuple[Truth, RunResult]):
+    truth, result = done
+    again = checking.examine(truth.problem, checking.evidence_in(result.folder)).report
+    assert again.to_dict() == json.loads((result.folder / "report.json").read_text()) == result.report
+
+
+def test_check_says_the_same(done: tuple[Truth, RunResult], kafka: str):
+    truth, result = done
+    flags = [part for name, value in truth.options.items() for part in _flags(name, value)]
+    command = [sys.executable, "-m", "workbench", "check", truth.problem, "--bootstrap", kafka, "--format", "json"]
+    run = subprocess.run([*command, *flags], check=False, capture_output=True, text=True, timeout=120)
+    assert run.returncode == result.exit_code, run.stderr
+    assert _lasting(json.loads(run.stdout)) == _lasting(dict(result.report or {}))
+
+
+def test_every_figure_was_drawn(done: tuple[Truth, RunResult]):
+    truth, result = done
+    figures = [
+        output["data"]["application/vnd.plotly.v1+json"]["layout"]["title"]["text"]
+        for cell in json.loads(result.notebook.read_text())["cells"]
+        for output in cell.get("outputs", [])
+        if "application/vnd.plotly.v1+json" in output.get("data", {})
+    ]
+    assert len(figures) == {"loss": 2, "duplicates": 3}[truth.problem]
+
+
+def test_the_template_runs_as_it_stands(kafka: str, tmp_path: Path):
+    truth = plant_scene("duplicates", kafka, seed=4, folder=tmp_path / "logs")
+    result = run_notebook("template", {"bootstrap": kafka, "source": truth.options["source"]}, tmp_path / "out")
+    assert result.report is not None
+    assert result.report["ledger"]["extra_copies"] > 0
+
+
+def _flags(name: str, value: object) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    return [part for item in (value if isinstance(value, list) else [value]) for part in (flag, str(item))]
+
+
+def _lasting(report: dict) -> dict:
+    return {**report, "facts": {name: value for name, value in report["facts"].items() if name not in OF_THE_MOMENT}}

@@ -1,0 +1,178 @@
+"""Builds evidence by hand: the records, offsets and commits of a small integration, as a capture would hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from workbench.evidence import Evidence
+
+NOW_MS = 1_700_000_000_000
+NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
+
+RECORDS = pa.schema(
+    [
+        ("role", pa.string()), ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
+        ("timestamp_ms", pa.int64()), ("timestamp_type", pa.string()), ("leader_epoch", pa.int32()),
+        ("key", pa.binary()), ("key_size", pa.int32()), ("value_size", pa.int32()), ("value_hash", pa.uint64()),
+        ("header_names", pa.list_(pa.string())), ("message_id", pa.string()), ("event_type", pa.string()),
+        ("event_version", pa.string()), ("due", pa.bool_()), ("decoded", pa.bool_()), ("is_aborted", pa.bool_()),
+        ("business_key_hash", pa.uint64()), ("compare_hash", pa.uint64()), ("origin_topic", pa.string()),
+        ("origin_partition", pa.int32()), ("origin_offset", pa.int64()), ("dialect", pa.string()),
+        ("replay_count", pa.int32()),
+    ]
+)  # fmt: skip
+OFFSETS = pa.schema(
+    [
+        ("topic", pa.string()), ("partition", pa.int32()), ("log_start_offset", pa.int64()),
+        ("high_watermark", pa.int64()), ("last_stable_offset", pa.int64()), ("max_timestamp_ms", pa.int64()),
+        ("log_size_bytes", pa.int64()), ("error", pa.string()),
+    ]
+)  # fmt: skip
+SCAN = pa.schema(
+    [
+        ("topic", pa.string()), ("partition", pa.int32()), ("start_offset", pa.int64()), ("end_offset", pa.int64()),
+        ("next_offset", pa.int64()), ("records", pa.int64()), ("bytes", pa.int64()), ("error", pa.string()),
+        ("truncated", pa.bool_()),
+    ]
+)  # fmt: skip
+COMMITTED = pa.schema(
+    [
+        ("group", pa.string()), ("topic", pa.string()), ("partition", pa.int32()), ("committed_offset", pa.int64()),
+        ("leader_epoch", pa.int32()), ("metadata", pa.string()),
+    ]
+)  # fmt: skip
+SENT = pa.schema(
+    [
+        ("message_id", pa.string()), ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
+        ("size_bytes", pa.int64()), ("at_ms", pa.int64()), ("acked", pa.bool_()), ("committed", pa.bool_()),
+        ("error", pa.string()), ("line", pa.int64()),
+    ]
+)  # fmt: skip
+SERVICE = pa.schema(
+    [
+        ("at_ms", pa.int64()), ("level", pa.string()), ("event", pa.string()), ("error", pa.string()),
+        ("message_id", pa.string()), ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
+        ("line", pa.int64()),
+    ]
+)  # fmt: skip
+CONFIGS = pa.schema([("topic", pa.string()), ("name", pa.string()), ("value", pa.string()), ("is_default", pa.bool_())])
+OPEN = pa.schema(
+    [
+        ("topic", pa.string()), ("partition", pa.int32()), ("producer_id", pa.int64()), ("start_offset", pa.int64()),
+        ("last_timestamp_ms", pa.int64()), ("coordinator_state", pa.string()), ("transactional_id", pa.string()),
+        ("timeout_ms", pa.int64()), ("started_ms", pa.int64()), ("hanging", pa.bool_()), ("reason", pa.string()),
+    ]
+)  # fmt: skip
+
+
+class World:
+    """A small integration: ``put`` appends records, ``evidence`` is what a check would have collected of it."""
+
+    def __init__(self, source: str = "in", sinks: Iterable[str] = ("out",), **facts: Any) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.offsets: dict[tuple[str, int], dict[str, Any]] = {}
+        self.committed: dict[int, int] | None = None
+        self.sent: list[dict[str, Any]] | None = None
+        self.service: list[dict[str, Any]] | None = None
+        self.configs: list[dict[str, Any]] = []
+        self.open: list[dict[str, Any]] | None = None
+        self.scan: dict[tuple[str, int], dict[str, Any]] = {}
+        self.missing: dict[str, str] = {}
+        self.facts: dict[str, Any] = {
+            "source": source, "sinks": list(sinks), "any_sink": False, "retry_topics": [], "dead_letters": [],
+            "group": None, "since": None, "until": None, "expected_latency_seconds": 300.0,
+            "horizon_seconds": 86_400.0, "isolation": "read_committed", "where": None, "business_key": None,
+            "compare": None, "sent_log": None, "service_log": None, "producer_config": {}, "consumer_config": {},
+            "include_values": False, "show_ids": False, "collected_at": NOW.isoformat(), "truncated": False,
+            "reader": "client", "group_exists": None, **facts,
+        }  # fmt: skip
+
+    def put(
+        self, topic: str, message_id: str | None, partition: int = 0, offset: int | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Appends one record, an hour old unless ``timestamp_ms`` says otherwise."""
+        log = self.offsets.setdefault((topic, partition), self._log(topic, partition))
+        at = log["high_watermark"] if offset is None else offset
+        roles = {self.facts["source"]: "source"} | dict.fromkeys(self.facts["retry_topics"], "retry")
+        roles |= dict.fromkeys(self.facts["sinks"], "sink") | dict.fromkeys(self.facts["dead_letters"], "dead_letters")
+        record = {
+            "role": roles[topic], "topic": topic, "partition": partition, "offset": at,
+            "timestamp_ms": NOW_MS - 3_600_000 + at, "timestamp_type": "create", "message_id": message_id,
+            "key": None, "due": True, "decoded": True, "is_aborted": False, "header_names": [], "value_size": 100,
+            **fields,
+        }  # fmt: skip
+        self.records.append(record)
+        log["high_watermark"] = log["last_stable_offset"] = at + 1
+        return record
+
+    def flow(self, ids: Iterable[str], lost: Iterable[str] = (), **fields: Any) -> None:
+        """Puts each id into the source and, unless lost, into every sink."""
+        gone = set(lost)
+        for message_id in ids:
+            self.put(self.facts["source"], message_id, **fields)
+            for sink in self.facts["sinks"]:
+                if message_id not in gone:
+                    self.put(sink, message_id, **fields)
+
+    def commit(self, offset: int | None = None, partition: int = 0, group: str = "g") -> None:
+        """Commits the group's position; the partition's end by default."""
+        self.facts |= {"group": group, "group_exists": True}
+        end = self.offsets[(self.facts["source"], partition)]["high_watermark"]
+        self.committed = {**(self.committed or {}), partition: end if offset is None else offset}
+
+    def config(self, topic: str, **values: str) -> None:
+        """Sets topic settings; names with underscores for dots."""
+        self.configs += [
+            {"topic": topic, "name": name.replace("_", "."), "value": value, "is_default": False}
+            for name, value in values.items()
+        ]
+
+    def evidence(self) -> Evidence:
+        """The evidence of this world."""
+        for topic in (
+            self.facts["source"],
+            *self.facts["sinks"],
+            *self.facts["retry_topics"],
+            *self.facts["dead_letters"],
+        ):
+            self.offsets.setdefault((topic, 0), self._log(topic, 0))
+        offsets = list(self.offsets.values())
+        tables: dict[str, pa.Table] = {
+            "records": pa.Table.from_pylist(self.records, RECORDS),
+            "offsets": pa.Table.from_pylist(offsets, OFFSETS),
+            "scan": pa.Table.from_pylist([self._scan(log) for log in offsets], SCAN),
+            "configs": pa.Table.from_pylist(self.configs, CONFIGS),
+        }
+        if self.committed is not None:
+            rows = [
+                {"group": self.facts["group"], "topic": self.facts["source"], "partition": p, "committed_offset": at}
+                for p, at in self.committed.items()
+            ]
+            tables["committed"] = pa.Table.from_pylist(rows, COMMITTED)
+        optional: Mapping[str, tuple[Any, pa.Schema]] = {
+            "sent_log": (self.sent, SENT), "service_log": (self.service, SERVICE), "open_transactions": (self.open, OPEN),
+        }  # fmt: skip
+        for name, (rows, schema) in optional.items():
+            if rows is not None:
+                numbered = [{"line": n, **row} if "line" in schema.names else row for n, row in enumerate(rows, 1)]
+                tables[name] = pa.Table.from_pylist(numbered, schema)
+        return Evidence(tables, self.facts, self.missing)
+
+    def _scan(self, log: Mapping[str, Any]) -> dict[str, Any]:
+        key = (log["topic"], log["partition"])
+        end = log["high_watermark"]
+        return {
+            "topic": key[0], "partition": key[1], "start_offset": log["log_start_offset"], "end_offset": end,
+            "next_offset": end, "records": 0, "bytes": 0, "error": None, "truncated": False, **self.scan.get(key, {}),
+        }  # fmt: skip
+
+    @staticmethod
+    def _log(topic: str, partition: int) -> dict[str, Any]:
+        return {
+            "topic": topic, "partition": partition, "log_start_offset": 0, "high_watermark": 0, "last_stable_offset": 0,
+            "max_timestamp_ms": None, "log_size_bytes": None, "error": None,
+        }  # fmt: skip

@@ -1,0 +1,33 @@
+"""Capture: a bounded scan of records into Parquet, resumable, by readers behind one seam."""
+
+from workbench.capture.expressions import check_expression, check_predicate
+from workbench.capture.identity import resolve_id_from
+from workbench.capture.parts import interrupted_spec
+from workbench.capture.preflight import Estimate, estimate
+from workbench.capture.sampling import sample
+from workbench.capture.scan import Capture, ScanProgress, capture
+from workbench.capture.schema import CAPTURE, OUTCOME, RAW, capture_schema
+from workbench.capture.spec import WANTABLE, CaptureSpec, IdFrom, Limits, PartitionRange, TopicSpec
+
+__all__ = [
+    "CAPTURE",
+    "OUTCOME",
+    "RAW",
+    "WANTABLE",
+    "Capture",
+    "CaptureSpec",
+    "Estimate",
+    "IdFrom",
+    "Limits",
+    "PartitionRange",
+    "ScanProgress",
+    "TopicSpec",
+    "capture",
+    "capture_schema",
+    "check_expression",
+    "check_predicate",
+    "estimate",
+    "interrupted_spec",
+    "resolve_id_from",
+    "sample",
+]

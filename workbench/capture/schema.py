@@ -1,0 +1,75 @@
+"""The two schemas of a capture: what a reader yields, and what is kept."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+HEADERS = pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.binary())]))
+
+# What every reader yields. timestamp_type: -1 none, 0 create time, 1 append time.
+RAW = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp_ms", pa.int64()),
+        ("timestamp_type", pa.int8()),
+        ("leader_epoch", pa.int32()),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("headers", HEADERS),
+    ]
+)
+
+# What is kept of a record, one row each. Null: not there, not wanted, or (is_aborted) not known.
+CAPTURE = pa.schema(
+    [
+        ("role", pa.string()),
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp_ms", pa.int64()),
+        ("timestamp_type", pa.string()),
+        ("leader_epoch", pa.int32()),
+        ("key", pa.binary()),
+        ("key_size", pa.int32()),
+        ("value_size", pa.int32()),
+        ("value_hash", pa.uint64()),
+        ("header_names", pa.list_(pa.string())),
+        ("message_id", pa.string()),
+        ("event_type", pa.string()),
+        ("event_version", pa.string()),
+        ("due", pa.bool_()),
+        ("decoded", pa.bool_()),
+        ("is_aborted", pa.bool_()),
+        ("business_key_hash", pa.uint64()),
+        ("compare_hash", pa.uint64()),
+        ("origin_topic", pa.string()),
+        ("origin_partition", pa.int32()),
+        ("origin_offset", pa.int64()),
+        ("dialect", pa.string()),
+        ("replay_count", pa.int32()),
+    ]
+)
+
+# The outcome of a scan, one row a partition. error: why it ended early or what is missing from it.
+OUTCOME = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("start_offset", pa.int64()),
+        ("end_offset", pa.int64()),
+        ("next_offset", pa.int64()),
+        ("records", pa.int64()),
+        ("bytes", pa.int64()),
+        ("error", pa.string()),
+        ("truncated", pa.bool_()),
+    ]
+)
+
+
+def capture_schema(include_values: bool) -> pa.Schema:
+    """The schema of the files: ``CAPTURE``, and with values also ``value`` and ``headers`` at its end."""
+    if not include_values:
+        return CAPTURE
+    return CAPTURE.append(pa.field("value", pa.binary())).append(pa.field("headers", HEADERS))

@@ -1,0 +1,1 @@
+"""Reads Kafka as record batches: the Fetch response itself, straight into Arrow."""

@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
+def parse(
+    batches: Sequence[tuple[Any, int, int, int, int, bool, int]], low: int, high: int, want: int, /
+) -> tuple[int, int, tuple[Any, ...], int, int, str | None]: ...

@@ -1,0 +1,276 @@
+"""``WireReader``: the same rows as the client library gives, from the Fetch responses themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from workbench.capture.reader import GIVE_UP_SECONDS, POLL_SECONDS, SILENCE_SECONDS, Chunk
+from workbench.capture.spec import Limits, PartitionRange
+from workbench.capture.wire.batches import Batch, Split, body, split
+from workbench.capture.wire.errors import DamagedBatch
+from workbench.capture.wire.fetcher import FETCH_BYTES, SMALLEST_FETCH, Fetcher
+from workbench.capture.wire.rows import rows_of
+from workbench.capture.wire.transport import Part, Transport
+
+CHUNK_BYTES = 8 << 20  # decompressed; larger only where one batch is
+SMALLEST_CHUNK = 64 << 10
+CHUNKS_A_LIMIT = 8
+OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE = 1, 2
+
+
+class WireReader:
+    """Reads record batches; every record that is in the log, those of aborted transactions too.
+
+    Reads: Metadata, Fetch, ListOffsets (only for partitions that stay silent or were cut).
+    """
+
+    name = "wire"
+
+    def __init__(self, settings: Mapping[str, Any], limits: Limits | None = None) -> None:
+        """Connects.
+
+        Args:
+            settings: how to reach the cluster, in librdkafka's names.
+            limits: of the scan; they keep what is fetched ahead, and the size of chunks, in proportion.
+
+        Raises:
+            NotForWire: it cannot be used with these settings.
+        """
+        limits = limits or Limits()
+        pace = FETCH_BYTES if limits.max_bytes_per_second is None else limits.max_bytes_per_second >> 2
+        share = CHUNK_BYTES if limits.max_bytes is None else limits.max_bytes // CHUNKS_A_LIMIT
+        self._fetch_bytes = max(SMALLEST_FETCH, min(FETCH_BYTES, pace))
+        self._chunk_bytes = max(SMALLEST_CHUNK, min(CHUNK_BYTES, share, self._fetch_bytes))
+        self._transport = Transport(settings)
+
+    def close(self) -> None:
+        """Frees connections and threads."""
+        self._transport.close()
+
+    def read(
+        self, topic: str, ranges: Sequence[PartitionRange], want: set[str], stopped: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        """Yields chunks until every range is read, has failed, or ``stopped`` says so.
+
+        Raises:
+            NotForWire: the topic has messages of an old format; what was yielded before stays valid.
+        """
+        scan = _Scan(self._transport, topic, ranges, want, sizes=(self._fetch_bytes, self._chunk_bytes))
+        while scan.active and not stopped():
+            for chunk in scan.step():
+                yield chunk
+                if stopped():
+                    return
+
+
+class _Scan:
+    """One topic's ranges while they are read."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        topic: str,
+        ranges: Sequence[PartitionRange],
+        want: set[str],
+        *,
+        sizes: tuple[int, int],
+    ) -> None:
+        self.topic, self.want = topic, want
+        self.positions = {part.partition: part.start_offset for part in ranges}
+        self.ends = {part.partition: part.end_offset for part in ranges}
+        self.active = {part.partition for part in ranges if part.offsets}
+        self.errors: dict[int, str] = {}
+        self._transport = transport
+        todo = [(part.partition, part.start_offset, part.end_offset) for part in ranges if part.offsets]
+        self._fetcher = Fetcher(transport, topic, todo, sizes[0])
+        self._chunk_bytes = sizes[1]
+        self._told, self._told_errors = dict(self.positions), dict(self.errors)
+        self._silent = self._unprobed = 0.0
+
+    def step(self) -> Iterator[Chunk]:
+        """At most one answer of a leader."""
+        began, before = time.monotonic(), dict(self.positions)
+        self._ask()
+        answer = self._fetcher.take(POLL_SECONDS)
+        found = [one for one in map(self._sorted, answer.parts if answer else ()) if one is not None]
+        self._ask()  # the next answer travels while this one is parsed
+        waited = time.monotonic() - began
+        for partition, records in found:
+            yield from self._records(partition, records)
+        if self.positions == before:
+            self._was_silent(waited)
+        else:
+            self._silent = self._unprobed = 0.0
+        yield from self._chunk(None)
+
+    def _ask(self) -> None:
+        for partition, error in self._fetcher.ask().items():
+            self._finish(partition, self._reason(error))
+
+    def _chunk(self, batch: Any | None) -> Iterator[Chunk]:
+        """What is new since the last chunk."""
+        moved = {partition: at for partition, at in self.positions.items() if at != self._told[partition]}
+        if batch is not None or moved or self.errors != self._told_errors:
+            self._told, self._told_errors = dict(self.positions), dict(self.errors)
+            yield Chunk(batch, moved, dict(self.errors))
+
+    # ---- what a leader said of one partition ----
+
+    def _sorted(self, part: Part) -> tuple[int, Split] | None:
+        """The batches of a partition, and the next fetch moved behind them."""
+        partition = part.partition
+        at = self._fetcher.position(partition)
+        if at is None:
+            return None
+        if part.error_code:
+            self._event(part, at)
+            return None
+        found = split(part.records, self.topic, partition, at)
+        if found.batches:
+            self._fetcher.reached(partition, found.batches[-1].last_offset + 1)
+        elif found.cut:
+            self._too_large(partition, found.cut)
+        elif found.damage is None and self._fetcher.nothing(part):
+            self._move(partition, self.ends[partition])
+        if found.damage:
+            self._fetcher.drop(partition)
+        return partition, found
+
+    def _too_large(self, partition: int, size: int) -> None:
+        if not self._fetcher.grow(partition, size):
+            self._damaged(
+                partition,
+                DamagedBatch(self.topic, partition, self.positions[partition], f"a batch of {size} bytes is too large"),
+            )
+
+    def _event(self, part: Part, at: int) -> None:
+        from kafka.errors import for_code
+
+        from workbench.sources.mapping import fault_of
+
+        error = for_code(part.error_code)()
+        fault = fault_of(error)
+        if part.error_code == OFFSET_OUT_OF_RANGE:
+            self._out_of_range(part.partition, at)
+        elif part.error_code == CORRUPT_MESSAGE:
+            self._damaged(
+                part.partition, DamagedBatch(self.topic, part.partition, self.positions[part.partition], fault.text)
+            )
+        elif fault.kind in {"denied", "login"}:
+            self._finish(part.partition, self._reason(error))
+        else:
+            # Leaders move, epochs change, topics vanish: who leads is asked again, and says so if the topic is gone.
+            self._fetcher.retry(fault.text)
+
+    # ---- records ----
+
+    def _records(self, partition: int, found: Split) -> Iterator[Chunk]:
+        """Chunks of a partition's batches; behind damage nothing is trusted."""
+        pending: list[tuple[Batch, Any]] = []
+        size, damage = 0, found.damage
+        upto = self.positions[partition]
+        for batch in found.batches:
+            if batch.base_offset >= self.ends[partition]:
+                upto = self.ends[partition]
+                break
+            try:
+                # Control batches hold markers, no records; they are checked like all others.
+                data = body(batch, self.topic, partition)
+            except DamagedBatch as error:
+                damage = error
+                break
+            upto = batch.last_offset + 1
+            if not batch.is_control:
+                pending.append((batch, data))
+                size += memoryview(data).nbytes
+            if size >= self._chunk_bytes:
+                yield from self._parsed(partition, pending, upto)
+                pending, size = [], 0
+        yield from self._parsed(partition, pending, upto)
+        if damage:
+            self._damaged(partition, damage)
+
+    def _parsed(self, partition: int, batches: list[tuple[Batch, Any]], upto: int) -> Iterator[Chunk]:
+        if partition not in self.active:
+            return
+        if not batches:
+            self._move(partition, upto)
+            return
+        low, high = self.positions[partition], self.ends[partition]
+        rows, damage = rows_of(batches, self.topic, partition, low=low, high=high, want=self.want)
+        self._move(partition, damage.offset if damage else upto)
+        if damage:
+            self._damaged(partition, damage)
+        yield from self._chunk(rows if rows.num_rows else None)
+
+    def _move(self, partition: int, position: int) -> None:
+        self.positions[partition] = max(self.positions[partition], min(position, self.ends[partition]))
+        if position >= self.ends[partition]:
+            self._finish(partition)
+
+    def _damaged(self, partition: int, damage: DamagedBatch) -> None:
+        offset = max(damage.offset, self.positions[partition])
+        self._finish(partition, f"unreadable from offset {offset} on: {damage.why}")
+
+    def _finish(self, partition: int, error: str | None = None) -> None:
+        if partition not in self.active:
+            return
+        self.active.discard(partition)
+        self._fetcher.drop(partition)
+        if error:
+            self._note(partition, error)
+
+    def _note(self, partition: int, text: str) -> None:
+        self.errors[partition] = "; ".join(filter(None, (self.errors.get(partition), text)))
+
+    # ---- partitions that cannot go on; the same words as the client reader's ----
+
+    def _reason(self, error: Any, operation: str = "Read") -> str:
+        from workbench.sources.mapping import reason
+
+        return reason(error, operation, f"topic {self.topic}")
+
+    def _bounds(self, partition: int) -> tuple[int, int] | str:
+        leader = self._fetcher.leaders.get(partition)
+        if leader is None or leader.node < 0:
+            return f"no leader answers on topic {self.topic}"
+        try:
+            return self._transport.bounds(self.topic, partition, leader)
+        except Exception as error:  # noqa: BLE001 - the library's own; what they mean is judged by code
+            return self._reason(error, "Describe")
+
+    def _out_of_range(self, partition: int, at: int) -> None:
+        """Retention or a deletion overtook the reader: it goes on where the log now begins."""
+        bounds = self._bounds(partition)
+        if isinstance(bounds, str):
+            self._fetcher.retry(bounds)
+            return
+        low, high = bounds
+        if low > at:
+            last = min(low, self.ends[partition]) - 1
+            self._note(partition, f"offsets {at} to {last} were deleted before they could be read")
+            self._move(partition, low)
+            self._fetcher.reached(partition, low)
+        elif high < self.ends[partition]:
+            self._finish(partition, f"the log now ends at {high}: offsets from there on are gone")
+        else:
+            self._fetcher.retry()
+
+    def _was_silent(self, seconds: float) -> None:
+        """Asks how far silent partitions reach; gives up when nothing moved for long."""
+        self._silent, self._unprobed = self._silent + seconds, self._unprobed + seconds
+        if self._unprobed < SILENCE_SECONDS:
+            return
+        self._unprobed = 0.0
+        began = time.monotonic()
+        for partition in sorted(self.active):
+            bounds = self._bounds(partition)
+            if isinstance(bounds, tuple) and bounds[1] < self.ends[partition]:
+                self._finish(partition, f"the log now ends at {bounds[1]}: offsets from there on are gone")
+        self._silent += time.monotonic() - began
+        if self._silent > GIVE_UP_SECONDS:
+            why = f" ({self._fetcher.complaint})" if self._fetcher.complaint else ""
+            for partition in list(self.active):
+                self._finish(partition, f"no answer for {GIVE_UP_SECONDS:.0f} s{why}")

@@ -1,0 +1,258 @@
+"""The loop of one lane: read, collect some tens of thousands of records, derive, write a part."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+
+from workbench.capture.derive import Deriver
+from workbench.capture.lanes import Lane, Round
+from workbench.capture.parts import Parts, Segment
+from workbench.capture.reader import Chunk, Reader
+from workbench.capture.readers import open_reader
+from workbench.capture.schema import RAW
+from workbench.capture.spec import CaptureSpec, Limits, TopicSpec
+
+FLUSH_ROWS = 65_536
+FLUSH_BYTES = 32 << 20
+
+# What a lane writes: whole rows; or only coordinates, of what read_committed shows or of what is (still) there.
+Kind = Literal["records", "visible", "present"]
+Derive = Callable[[Sequence[Any]], Any]
+Told = Callable[[int, int, int], None]  # records, bytes, offsets since the last call
+
+
+@dataclass
+class Budget:
+    """What may still be read.
+
+    Attributes:
+        records: records, None is no limit.
+        bytes: bytes, None is no limit.
+        deadline: ``time.monotonic()`` seconds, None is no limit.
+        pace: bytes a second, None is no limit.
+    """
+
+    records: int | None = None
+    bytes: int | None = None
+    deadline: float | None = None
+    pace: float | None = None
+    _taken: int = 0
+    _since: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, limits: Limits, used: Sequence[Segment], lanes: int) -> Budget:
+        """The budget of one of several lanes, after what earlier runs have used."""
+        return cls(
+            None if limits.max_records is None else limits.max_records - sum(one.records for one in used),
+            None if limits.max_bytes is None else limits.max_bytes - sum(one.bytes for one in used),
+            None if limits.max_seconds is None else time.monotonic() + limits.max_seconds,
+            None if limits.max_bytes_per_second is None else limits.max_bytes_per_second / lanes,
+        )
+
+    def spent(self) -> bool:
+        """Whether nothing more may be read."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            return True
+        return (self.records is not None and self.records <= 0) or (self.bytes is not None and self.bytes <= 0)
+
+    def take(self, records: int, size: int) -> None:
+        """Counts what was read."""
+        self.records = None if self.records is None else self.records - records
+        self.bytes = None if self.bytes is None else self.bytes - size
+        self._taken += size
+
+    def wait(self, stopped: Callable[[], bool]) -> None:
+        """Sleeps until the pace allows more."""
+        while self.pace and not stopped() and not self.spent():
+            ahead = self._since + self._taken / self.pace - time.monotonic()
+            if ahead <= 0:
+                return
+            time.sleep(min(ahead, 0.2))
+
+
+def run_lane(
+    client_settings: Mapping[str, Any],
+    spec: CaptureSpec,
+    lane: Lane,
+    *,
+    kind: Kind,
+    folder: Path,
+    budget: Budget,
+    stopped: Callable[[], bool],
+    told: Told,
+) -> None:
+    """Reads a lane into parts in ``folder``; what was read when it is stopped is written.
+
+    Raises:
+        SourceUnavailable: the client library gave up.
+    """
+    isolation = "read_committed" if kind == "visible" else "read_uncommitted"
+    reader = open_reader(client_settings, spec, isolation)
+    topics = {topic.topic: topic for topic in spec.topics}
+    try:
+        with _without_gc(), _quick_switches():
+            for ranges in lane.rounds:
+                if not stopped() and not budget.spent():
+                    with _deriving(spec, topics[ranges[0].topic], kind) as (derive, want):
+                        flusher = _Flusher(Parts(folder), ranges, derive)
+                        _run_round(reader, want, ranges, flusher, budget=budget, stopped=stopped, told=told)
+    finally:
+        reader.close()
+
+
+def _run_round(
+    reader: Reader,
+    want: set[str],
+    ranges: Round,
+    flusher: _Flusher,
+    *,
+    budget: Budget,
+    stopped: Callable[[], bool],
+    told: Told,
+) -> None:
+    with flusher:
+        for chunk in reader.read(ranges[0].topic, ranges, want, lambda: stopped() or budget.spent()):
+            kept = _within(chunk, budget.records)
+            rows, size = (kept.batch.num_rows, kept.batch.nbytes) if kept.batch is not None else (0, 0)
+            told(rows, size, flusher.add(kept))
+            budget.take(rows, size)
+            if budget.pace:
+                budget.wait(stopped)
+
+
+def _within(chunk: Chunk, records: int | None) -> Chunk:
+    """The chunk cut to so many records, its positions right behind them."""
+    if chunk.batch is None or records is None or chunk.batch.num_rows <= records:
+        return chunk
+    batch = chunk.batch.slice(0, max(0, records))
+    last = dict(zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True))
+    return Chunk(batch, {partition: offset + 1 for partition, offset in last.items()}, chunk.errors)
+
+
+@contextmanager
+def _deriving(spec: CaptureSpec, topic: TopicSpec, kind: Kind) -> Iterator[tuple[Derive, set[str]]]:
+    """(what makes rows of raw batches, the raw columns that it needs)."""
+    if kind != "records":
+        yield _coordinates, set()
+        return
+    deriver = Deriver(spec, topic)
+    try:
+        yield deriver, deriver.plan.raw_columns
+    finally:
+        deriver.close()
+
+
+def _coordinates(batches: Sequence[Any]) -> Any:
+    return pa.Table.from_batches(batches, schema=RAW).select(["topic", "partition", "offset"])
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """Millions of short-lived messages make the collector run for nothing: it costs up to half of the speed."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def _quick_switches() -> Iterator[None]:
+    """Deriving takes many short turns beside a loop that never rests: at the default of 5 ms each turn waits."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+class _Flusher:
+    """Collects chunks of one round and writes parts in a thread of its own, at most one at a time."""
+
+    def __init__(self, parts: Parts, ranges: Round, derive: Derive) -> None:
+        self._parts, self._topic, self._derive = parts, ranges[0].topic, derive
+        self._batches: list[Any] = []
+        self._rows = self._bytes = 0
+        self._written = {part.partition: part.start_offset for part in ranges}
+        self._positions = dict(self._written)
+        self._errors: dict[int, str] = {}
+        self._told_errors: dict[int, str] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="workbench-derive")
+        self._running: Future[Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What was read before an error is kept. After an interrupt rows and positions may not belong together.
+        try:
+            if kind is None or issubclass(kind, Exception):
+                self._flush()
+            self._join()
+        finally:
+            self._pool.shutdown()
+
+    def add(self, chunk: Chunk) -> int:
+        """Takes a chunk; by how many offsets it moved."""
+        moved = sum(at - self._positions[partition] for partition, at in chunk.positions.items())
+        self._positions |= chunk.positions
+        self._errors |= chunk.errors
+        if chunk.batch is not None:
+            self._batches.append(chunk.batch)
+            self._rows += chunk.batch.num_rows
+            self._bytes += chunk.batch.nbytes
+        if self._rows >= FLUSH_ROWS or self._bytes >= FLUSH_BYTES:
+            self._flush()
+        return moved
+
+    def _flush(self) -> None:
+        if self._positions == self._written and self._errors == self._told_errors:
+            return
+        self._join()
+        work = (self._batches, dict(self._written), dict(self._positions), dict(self._errors))
+        self._batches, self._rows, self._bytes = [], 0, 0
+        self._written, self._told_errors = dict(self._positions), dict(self._errors)
+        self._running = self._pool.submit(self._write, *work)
+
+    def _join(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def _write(self, batches: list[Any], starts: dict[int, int], ends: dict[int, int], errors: dict[int, str]) -> None:
+        table = self._derive(batches)
+        counts = _counts(batches)
+        segments = [
+            Segment(
+                self._topic, partition, start, ends[partition], *counts.get(partition, (0, 0)), errors.get(partition)
+            )
+            for partition, start in starts.items()
+            if ends[partition] != start or partition in errors
+        ]
+        self._parts.write(table, segments)
+
+
+def _counts(batches: list[Any]) -> dict[int, tuple[int, int]]:
+    """Partition -> (records, bytes of keys, values and headers)."""
+    if not batches:
+        return {}
+    import pyarrow.compute as pc
+
+    table = pa.Table.from_batches(batches, schema=RAW)
+    sizes = [pc.fill_null(pc.binary_length(table[name]), 0).cast(pa.int64()) for name in ("key", "value")]
+    table = pa.table({"partition": table["partition"], "size": pc.add(*sizes)})
+    found = table.group_by("partition").aggregate([([], "count_all"), ("size", "sum")])
+    return {row["partition"]: (row["count_all"], row["size_sum"]) for row in found.to_pylist()}

@@ -1,0 +1,107 @@
+"""Reports for people: the ledger, the causes and the findings as tables, by Rich or as markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from workbench.cli.text import plain
+from workbench.report import Report, Verdict
+
+# Each verdict has a sign beside its colour, so that colour is never the only signal.
+SIGNS: dict[Verdict, tuple[str, str]] = {
+    "ok": ("✔", "green"),
+    "info": ("i", "blue"),
+    "undecided": ("?", "magenta"),
+    "warning": ("!", "yellow"),
+    "critical": ("✖", "red"),
+}
+
+
+def show(report: Report, *, markdown: bool = False) -> None:
+    """Prints a report to stdout."""
+    if markdown:
+        print("\n".join(markdown_lines(report)))
+    else:
+        _print(report, Console())
+
+
+def _print(report: Report, console: Console) -> None:
+    sign, colour = SIGNS[report.verdict]
+    console.print(Text(f"{sign} {report.problem}: {report.verdict}", style=f"bold {colour}"))
+    console.print(_table("Ledger", ("", "messages"), _ledger_rows(report), right=(1,)))
+    causes = [(code, f"{count:,}") for code, count in report.causes.items() if count]
+    if causes:
+        console.print(_table("Causes", ("cause", "count"), causes, right=(1,)))
+    if report.findings:
+        console.print(_table("Findings", ("", "finding", "state", "count", "what"), _finding_rows(report), right=(3,)))
+    for title, rows in (
+        ("Not decided", _undecided_rows(report)),
+        ("Notes", [(n.code, n.summary) for n in report.notes]),
+    ):
+        if rows:
+            console.print(_table(title, ("", ""), rows))
+
+
+def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", show_header=any(header), box=None, pad_edge=False
+    )
+    for at, name in enumerate(header):
+        table.add_column(name, justify="right" if at in right else "left", no_wrap=at in right)
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    return table
+
+
+def _ledger_rows(report: Report) -> list[tuple[str, str]]:
+    return [(name, "unknown" if count is None else f"{count:,}") for name, count in report.ledger.items()]
+
+
+def _finding_rows(report: Report) -> list[tuple[str, ...]]:
+    return [
+        (
+            SIGNS[found.severity.word][0],
+            found.code,
+            found.state,
+            f"{'≤ ' if found.count_is_upper_bound else ''}{found.count:,}"
+            + (f" (+{found.candidates:,})" if found.candidates else ""),
+            f"{found.summary} → {found.runbook}",
+        )
+        for found in report.findings
+    ]
+
+
+def _undecided_rows(report: Report) -> list[tuple[str, str]]:
+    """Rules with the same reason share a row."""
+    by_reason: dict[str, list[str]] = {}
+    for item in report.undecided:
+        by_reason.setdefault(item.reason, []).append(item.code)
+    return [(", ".join(codes), reason) for reason, codes in by_reason.items()]
+
+
+def markdown_lines(report: Report) -> list[str]:
+    """The report as markdown; text from the cluster is escaped."""
+    sign, _ = SIGNS[report.verdict]
+    lines = [f"## {sign} {report.problem}: {report.verdict}", "", "| ledger | messages |", "|---|--:|"]
+    lines += [f"| {name} | {count} |" for name, count in _ledger_rows(report)]
+    if report.findings:
+        lines += ["", "| | finding | state | count | what |", "|---|---|---|--:|---|"]
+        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in _finding_rows(report)]
+    for title, rows in (
+        ("Not decided", _undecided_rows(report)),
+        ("Notes", [(n.code, n.summary) for n in report.notes]),
+    ):
+        if rows:
+            lines += ["", f"**{title}**", "", *(f"- {_cell(name)}: {_cell(text)}" for name, text in rows)]
+    return lines
+
+
+def _cell(text: str) -> str:
+    shown = plain(text).replace("\n", " ")
+    for char in "\\|`*_[]<>":
+        shown = shown.replace(char, "\\" + char) if char != "<" else shown.replace("<", "&lt;")
+    return shown

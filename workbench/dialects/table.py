@@ -1,0 +1,105 @@
+"""The table of dialects, and the way through it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+
+from workbench.dialects import apache, envelope, frameworks, homemade, redrive, spring
+from workbench.dialects.model import DeadLetter, Headers, Record, joined
+
+Decoder = Callable[[Record], DeadLetter | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One way of marking dead letters.
+
+    Attributes:
+        decode: reads a record; None where its marks are missing. Never raises.
+        prefixes: how its headers begin; a record without any of them is not asked.
+        seen: whether records written by the real framework were decoded right; else it is from its sources only.
+    """
+
+    decode: Decoder
+    prefixes: tuple[str, ...]
+    seen: bool
+
+
+DIALECTS: dict[str, Dialect] = {
+    "connect": Dialect(apache.connect, (apache.CONNECT,), seen=True),
+    "spring_kafka": Dialect(
+        spring.spring_kafka,
+        (
+            spring.DLT,
+            spring.RETRY,
+            spring.SERIALISED,
+            "kafka_original-",
+            "kafka_exception-",
+            "kafka_key-exception-",
+        ),
+        seen=True,
+    ),
+    "streams": Dialect(apache.streams, (apache.STREAMS,), seen=True),
+    "share_group": Dialect(apache.share_group, (apache.SHARE,), seen=False),
+    "spring_cloud_stream": Dialect(frameworks.spring_cloud_stream, ("x-original-", "x-exception-"), seen=False),
+    "smallrye": Dialect(frameworks.smallrye, (frameworks.SMALLRYE,), seen=False),
+    "watermill": Dialect(frameworks.watermill, frameworks.WATERMILL, seen=False),
+}
+_PREFIXES = tuple(prefix for dialect in DIALECTS.values() for prefix in dialect.prefixes)
+
+
+def decode(
+    headers: Headers, value: bytes | None, topic: str | None = None, *, timestamp_ms: int | None = None
+) -> DeadLetter | None:
+    """Decode a dead letter of any dialect into the normal form; never raises, whatever the bytes are.
+
+    Args:
+        headers: the record's headers in order, repeats included.
+        value: the record's value; only the JSON envelope looks at it.
+        topic: the topic the record was read from: retry topics are told by their name.
+        timestamp_ms: the record's own timestamp where the producer set it. Connect and Streams keep the origin's,
+            Spring's says when the record was given up. Null where the broker set it (LogAppendTime) or unknown.
+
+    Returns:
+        The normal form; None where nothing marks the record.
+    """
+    record = Record(headers, value, topic, timestamp_ms)
+    wrapped = envelope.json_envelope(record)
+    # Most records carry no mark at all: their names, seen before, are all that is looked at.
+    marked = any(is_marking(name) for name, _ in headers)
+    outer = (_by_headers(record) or homemade.home_made(record)) if marked else None
+    if wrapped is None:
+        return outer
+    return wrapped if outer is None else _with_origin(wrapped, outer)
+
+
+def _by_headers(record: Record) -> DeadLetter | None:
+    """Ask the dialects whose headers are there; several on one record are hops, in the order of their first header."""
+    found: list[tuple[int, DeadLetter]] = []
+    for dialect in DIALECTS.values():
+        at = next((i for i, (name, _) in enumerate(record.headers) if name.startswith(dialect.prefixes)), None)
+        if at is not None and (letter := dialect.decode(record)) is not None:
+            found.append((at, letter))
+    ordered = [letter for _, letter in sorted(found, key=lambda pair: pair[0])]
+    return reduce(joined, ordered) if ordered else None
+
+
+def _with_origin(wrapped: DeadLetter, outer: DeadLetter) -> DeadLetter:
+    """An envelope often travels with origin headers beside it: each says what the other does not."""
+    taken = {n.name: getattr(outer, n.name) for n in dataclasses.fields(wrapped) if getattr(wrapped, n.name) is None}
+    guessed = {name for name in outer.guessed if taken.get(name) is not None}
+    return dataclasses.replace(wrapped, **taken, guessed=tuple(sorted({*wrapped.guessed, *guessed})))
+
+
+@lru_cache(maxsize=8192)
+def is_marking(name: str) -> bool:
+    """Whether a header of this name can make ``decode`` or ``redrive_of`` find something: a cheap filter by name."""
+    return name.startswith(_PREFIXES) or homemade.meaning(name) is not None or redrive.is_redrive_name(name)
+
+
+def original_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """The headers without those that the named dialects added, in order: what the origin carried."""
+    return [pair for pair in headers if not pair[0].startswith(_PREFIXES)]

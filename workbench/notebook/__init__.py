@@ -1,0 +1,17 @@
+"""What notebooks and runbooks call: connect, scope, collect, publish, show, save, and what to do next.
+
+A notebook holds literals and calls; all logic is here and in ``workbench.problems``. The same names work in JupyterLab,
+in a headless run through ``workbench run``, and in a plain Python prompt.
+"""
+
+from __future__ import annotations
+
+from workbench.notebook.display import errors_in_words, publish, show
+from workbench.notebook.following import next_steps
+from workbench.notebook.keeping import open_evidence, save
+from workbench.notebook.querying import rows
+from workbench.notebook.session import collect, connect, scope
+
+__all__ = ["collect", "connect", "next_steps", "open_evidence", "publish", "rows", "save", "scope", "show"]
+
+errors_in_words()

@@ -1,0 +1,65 @@
+"""What to do next: from each finding to the runbook that handles it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from workbench.notebook.display import emit
+from workbench.notebook.escaping import markdown_text
+from workbench.notebook.headless import RUN_FOLDER
+from workbench.report import Finding, Report
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_SHOWN = ("Meaning", "Mitigation")
+
+
+def next_steps(report: Report, folder: str | Path = "") -> None:
+    """Shows, for each finding, what it means, how to act on it, and the runbook to go on with.
+
+    Args:
+        report: a published report.
+        folder: where ``save`` kept its evidence; the runbook takes it as its parameter ``evidence_dir``.
+    """
+    parts = [_step(finding, folder) for finding in report.findings] or [_without_findings(report)]
+    emit({"text/markdown": "\n\n".join(parts), "text/plain": "\n".join(finding.runbook for finding in report.findings)})
+
+
+def _step(finding: Finding, folder: str | Path) -> str:
+    sections = runbook_sections(_PROJECT / finding.runbook)
+    texts = [f"**{name}**\n\n{_without_headings(sections[name])}" for name in _SHOWN if name in sections]
+    return "\n\n".join([f"### {finding.code}", *texts, _how_to_run(finding, folder)])
+
+
+def _how_to_run(finding: Finding, folder: str | Path) -> str:
+    kept = Path(folder).name if os.environ.get(RUN_FOLDER) else str(folder)
+    place = markdown_text(f"{kept}/evidence" if kept else "the evidence folder")
+    return f"Runbook: [{finding.runbook}]({_link(finding.runbook)}), with evidence&#95;dir = {place}."
+
+
+def _without_findings(report: Report) -> str:
+    if report.undecided:
+        return "Nothing was found, but not everything could be decided: see **Undecided** above for what is missing."
+    return "Nothing to do: every message is accounted for."
+
+
+def _link(runbook: str) -> str:
+    """The runbook seen from the page: from the run's folder, else from the notebook's."""
+    start = os.environ.get(RUN_FOLDER) or str(Path.cwd())
+    return Path(os.path.relpath(_PROJECT / runbook, start)).as_posix().replace(" ", "%20")
+
+
+def runbook_sections(path: Path) -> dict[str, str]:
+    """Heading -> text of a runbook's second-level Markdown sections; {} where there is no such runbook."""
+    if not path.is_file():
+        return {}
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    pieces = re.split(r"^## +(.+)$", text, flags=re.MULTILINE)
+    return {name.strip(): body.strip() for name, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+
+def _without_headings(text: str) -> str:
+    return re.sub(r"^#+ ", "", text, flags=re.MULTILINE)

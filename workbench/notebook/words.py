@@ -1,0 +1,25 @@
+"""The words of ledgers, said once for all faces."""
+
+from __future__ import annotations
+
+# What each entry of a ledger means, by problem.
+MEANINGS: dict[str, dict[str, str]] = {
+    "loss": {
+        "sent": "due messages, by id",
+        "delivered": "have a record at every sink where one is due",
+        "dead_lettered": "lie in a dead-letter topic",
+        "retrying": "wait in a retry topic",
+        "waiting": "not yet read by the group",
+        "in_flight": "read, younger than the expected latency",
+        "filtered": "not due: they fail the predicate",
+        "hidden": "behind an open transaction",
+        "unverifiable": "older than what the sink still keeps",
+        "lost": "due, old enough, and nowhere",
+    },
+    "duplicates": {
+        "records": "records with an id, in all places",
+        "messages": "of them, first copies",
+        "extra_copies": "of them, further copies",
+        "reprocessed": "extra copies that come from reading the source again",
+    },
+}

@@ -1,0 +1,276 @@
+"""Figures: one function each, pure over an examination: its evidence, ledger and report.
+
+Everything is aggregated in DuckDB before plotly sees it, so that a figure has at most a few thousand numbers whatever
+the topic's size. Figures carry no background and a neutral ink, which reads on light and on dark pages; numbers stand
+in the marks, so that colour is never the only signal. Names from messages are escaped: plotly reads a subset of HTML.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from workbench.notebook.escaping import html_text
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from workbench.problems.examination import Examination
+
+_INK = "#7a828e"  # at least 3.9 : 1 on white and on JupyterLab's dark grey
+_GRID = "rgba(122,130,142,0.25)"
+_CALM, _LOUD = "#5b8db8", "#d1495b"
+_SCALE = ((0.0, "#f0b67f"), (0.5, "#e0703f"), (1.0, "#a3122a"))
+_PATTERNS = ("", "/", "x", ".", "-", "|", "+", "\\")
+_PALETTE = ("#5b8db8", "#e0703f", "#6a9f58", "#b07aa1", "#c9a227", "#4f9d9d", "#a3122a", "#7a828e")
+
+_NOTHING = 0.6  # where a logarithmic axis begins: a bar of this length is none
+_MAX_BUCKETS = 40
+_MAX_LINES = 40  # partitions drawn
+_NICE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10800, 21600, 43200, 86400)
+
+
+def dispositions(case: Examination) -> go.Figure:
+    """How many entries of the ledger ended where; logarithmic, so that seven among a million are seen."""
+    import plotly.graph_objects as go
+
+    ledger = case.report.ledger
+    names = [name for name, count in ledger.items() if count is not None][::-1]
+    counts = [int(ledger[name] or 0) for name in names]
+    alarming = {"lost", "extra_copies", "reprocessed"}
+    bars = go.Bar(
+        x=[max(count, _NOTHING) for count in counts],
+        y=names,
+        orientation="h",
+        text=[f"{count:,}" for count in counts],
+        textposition="outside",
+        cliponaxis=False,
+        marker={
+            "color": [_LOUD if name in alarming else _CALM for name in names],
+            "pattern": {"shape": ["/" if name in alarming else "" for name in names]},
+        },
+        hovertemplate="%{y}: %{text}<extra></extra>",
+    )
+    figure = go.Figure(bars)
+    figure.update_xaxes(
+        type="log",
+        dtick=1,
+        title="messages (logarithmic)",
+        range=[math.log10(_NOTHING), math.log10(max([*counts, 10])) + 0.5],
+    )
+    return _dressed(figure, "Where the messages are", 90 + 30 * len(names))
+
+
+def loss_over_time_and_partition(case: Examination) -> go.Figure:
+    """When, by the time in the source, and in which source partitions messages went missing.
+
+    Args:
+        case: a loss examination; its ``records`` say how many messages were due in each cell.
+    """
+    lost = _lost(case)
+    if not lost:
+        return _empty("No message is lost.")
+    start, width = _grid([row[1] for row in lost])
+    due = _due_in_cells(case, start, width)
+    return _heat_map(_binned(lost, start, width), due, start, width)
+
+
+def copies_over_time(case: Examination) -> go.Figure:
+    """When extra copies were written, stacked by their cause."""
+    import plotly.graph_objects as go
+
+    rows = _query(
+        case,
+        "WITH chosen AS (SELECT coalesce(cause, 'unexplained') AS line, epoch_ms(\"at\") AS ms FROM ledger"
+        f' WHERE "at" IS NOT NULL AND {_COPIES}), {_THIN}',
+    )
+    if not rows:
+        return _empty("There is no extra copy.")
+    start, width = _grid([row[1] for row in rows])
+    figure = go.Figure()
+    for index, cause in enumerate(sorted({row[0] for row in rows})):
+        bins = _binned([row for row in rows if row[0] == cause], start, width)
+        figure.add_bar(
+            x=[_at(start, width, column) for _, column in bins],
+            y=list(bins.values()),
+            width=width * 900,
+            name=html_text(cause),
+            marker={
+                "color": _PALETTE[index % len(_PALETTE)],
+                "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]},
+            },
+            hovertemplate="%{x}: %{y:,}<extra>%{fullData.name}</extra>",
+        )
+    figure.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": -0.25})
+    figure.update_yaxes(title=f"extra copies in {_span(width)}", rangemode="tozero")
+    return _dressed(figure, "Extra copies over time", 380)
+
+
+def copies_by_partition_pair(case: Examination) -> go.Figure:
+    """Where the extra copies lie against where the first copy lies: off the diagonal, something repartitioned.
+
+    Args:
+        case: a duplicates examination; each extra copy is paired with the first record of its id in the same topic.
+    """
+    pairs = _query(case, _PAIRS)
+    if not pairs:
+        return _empty("There is no extra copy.")
+    firsts, copies = (sorted({pair[i] for pair in pairs})[:_MAX_LINES] for i in (0, 1))
+    counts = {(first, copy): count for first, copy, count in pairs}
+    values = [[counts.get((first, copy)) for copy in copies] for first in firsts]
+    figure = _heat(values, [f"partition {name}" for name in copies], [f"partition {name}" for name in firsts])
+    figure.update_xaxes(title="the copy lies in", type="category")
+    figure.update_yaxes(title="the first record lies in", type="category")
+    return _dressed(figure, "Extra copies by partition", 150 + 34 * len(firsts))
+
+
+_COPIES = "disposition IN ('extra_copy', 'reprocessed')"
+
+# Entries of ``chosen`` (line, ms) in at most some thousand time slots.
+_THIN = """
+edges AS (SELECT min(ms) AS low, greatest((max(ms) - min(ms)) // 4000, 1) AS step FROM chosen)
+SELECT line, low + (ms - low) // step * step AS slot, count(*) FROM chosen, edges GROUP BY ALL ORDER BY ALL
+"""
+
+_PAIRS = f"""
+WITH copies AS (SELECT message_id, topic, partition FROM ledger WHERE {_COPIES}),
+firsts AS (
+    SELECT message_id, topic, arg_min(partition, (timestamp_ms, partition, "offset")) AS partition
+    FROM records SEMI JOIN copies USING (message_id, topic) GROUP BY ALL)
+SELECT f.partition, c.partition, count(*) FROM copies c JOIN firsts f USING (message_id, topic)
+GROUP BY ALL ORDER BY ALL
+"""
+
+
+def _query(case: Examination, query: str) -> list[tuple[Any, ...]]:
+    case.con.execute(f"CREATE OR REPLACE TEMP VIEW ledger AS {case.rows_sql}")
+    return case.con.execute(query).fetchall()
+
+
+def _lost(case: Examination) -> list[tuple[Any, int, int]]:
+    """(partition, milliseconds, messages) of the lost messages whose time is known."""
+    lost = "disposition = 'lost' AND \"at\" IS NOT NULL"
+    return _query(
+        case, f'WITH chosen AS (SELECT partition AS line, epoch_ms("at") AS ms FROM ledger WHERE {lost}), {_THIN}'
+    )
+
+
+def _due_in_cells(case: Examination, start: int, width: float) -> dict[tuple[Any, int], int]:
+    """How many due records each cell of the heat map has in the source."""
+    if "records" not in case.evidence.tables:
+        return {}
+    rows = case.con.execute(
+        "SELECT partition, CAST(floor((timestamp_ms - $start) / $width) AS INTEGER) AS slot, count(*) FROM records"
+        " WHERE topic = $topic AND due AND timestamp_ms >= $start GROUP BY ALL",
+        {"start": start, "width": width * 1000, "topic": case.evidence.facts["source"]},
+    ).fetchall()
+    return {(partition, slot): count for partition, slot, count in rows}
+
+
+def _grid(times_ms: Sequence[int]) -> tuple[int, float]:
+    """Start (epoch milliseconds) and width (seconds) of at most 40 time slots of a round width."""
+    low, high = min(times_ms), max(times_ms)
+    wanted = max((high - low) / 1000 / (_MAX_BUCKETS - 1), _NICE_SECONDS[0])
+    width = next((nice for nice in _NICE_SECONDS if nice >= wanted), 86400 * math.ceil(wanted / 86400))
+    return int(low // (width * 1000) * width * 1000), width
+
+
+def _binned(rows: Sequence[tuple[Any, int, int]], start: int, width: float) -> dict[tuple[Any, int], int]:
+    out: dict[tuple[Any, int], int] = {}
+    for line, ms, count in rows:
+        cell = (line, int((ms - start) // (width * 1000)))
+        out[cell] = out.get(cell, 0) + count
+    return out
+
+
+def _heat_map(lost: dict[tuple[Any, int], int], due: dict[tuple[Any, int], int], start: int, width: float) -> go.Figure:
+    partitions = _worst_lines(lost)
+    columns = range(max(slot for _, slot in lost) + 1)
+    values = [[lost.get((line, column)) for column in columns] for line in partitions]
+    said = [[_share(lost.get((line, slot)), due.get((line, slot))) for slot in columns] for line in partitions]
+    names = ["partition unknown" if line is None else f"partition {line}" for line in partitions]
+    figure = _heat(values, [_at(start, width, column) for column in columns], names, said)
+    figure.update_xaxes(title=f"time in the source (UTC), {_span(width)} a column")
+    figure.update_yaxes(type="category", autorange="reversed")
+    left_out = len({line for line, _ in lost}) - len(partitions)
+    more = f" (the {left_out} partitions with the fewest losses are not drawn)" if left_out else ""
+    return _dressed(figure, f"Lost messages over time and partition{more}", 170 + 30 * len(partitions))
+
+
+def _worst_lines(lost: dict[tuple[Any, int], int]) -> list[Any]:
+    """The partitions to draw, in their order; at most 40, those with the most losses."""
+    totals: dict[Any, int] = {}
+    for (line, _), count in lost.items():
+        totals[line] = totals.get(line, 0) + count
+    kept = sorted(totals, key=lambda line: -totals[line])[:_MAX_LINES]
+    return sorted(kept, key=lambda line: (line is None, line))
+
+
+def _share(lost: int | None, due: int | None) -> str:
+    return "" if lost is None else f"{lost:,} lost of {due:,} due" if due else f"{lost:,} lost"
+
+
+def _heat(
+    values: list[list[int | None]], x: Sequence[Any], y: Sequence[str], said: list[list[str]] | None = None
+) -> go.Figure:
+    import plotly.graph_objects as go
+
+    few = len(x) <= 30
+    return go.Figure(
+        go.Heatmap(
+            z=values,
+            x=list(x),
+            y=list(y),
+            colorscale=_SCALE,
+            zmin=0,
+            xgap=2,
+            ygap=2,
+            text=said or [[f"{count:,}" if count else "" for count in row] for row in values],
+            texttemplate="%{z:,}" if few else "",
+            hovertemplate="%{y}, %{x}: %{text}<extra></extra>",
+            hoverongaps=False,
+            colorbar={"title": {"text": "messages"}, "outlinewidth": 0, "thickness": 12},
+        )
+    )
+
+
+def _at(start: int, width: float, column: int) -> str:
+    """The middle of a time slot, as text that plotly reads as UTC."""
+    moment = datetime.fromtimestamp(start / 1000 + (column + 0.5) * width, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def _span(width: float) -> str:
+    if width < 1:
+        return f"{width * 1000:g} ms"
+    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60)):
+        if width >= seconds:
+            return f"{width / seconds:g} {unit}"
+    return f"{width:g} s"
+
+
+def _empty(said: str) -> go.Figure:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return _dressed(figure, said, 120)
+
+
+def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
+    figure.update_layout(
+        template=None,
+        title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
+        meta={"description": title},
+        height=height,
+        margin={"l": 20, "r": 20, "t": 50, "b": 40},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": _INK, "size": 13},
+    )
+    figure.update_xaxes(gridcolor=_GRID, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=_GRID, zeroline=False, automargin=True)
+    return figure

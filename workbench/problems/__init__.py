@@ -1,0 +1,1 @@
+"""Problems: each collects evidence and diagnoses it by rules; none imports another."""

@@ -1,0 +1,311 @@
+"""Collecting: from a scope and live sources to evidence, the same way for loss and duplicates."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from workbench.capture import (
+    CaptureSpec,
+    Estimate,
+    IdFrom,
+    Limits,
+    PartitionRange,
+    ScanProgress,
+    TopicSpec,
+    capture,
+    check_expression,
+    check_predicate,
+    estimate,
+    resolve_id_from,
+    sample,
+)
+from workbench.capture.identity import ALTERNATIVES
+from workbench.capture.spec import Role
+from workbench.errors import AccessDenied, SourceError, UsageError
+from workbench.evidence import Evidence, Parquet
+from workbench.sources.logs import read_sent_log, read_service_log
+
+if TYPE_CHECKING:
+    from workbench.problems.scope import Scope
+    from workbench.sources import Sources
+    from workbench.sources.answer import Answer
+
+OWN_GROUPS = "workbench-"  # the project's own groups are left out of every rule
+
+
+# How long work tells what it does: a step's name, the cost of the scan that is about to begin (a face may raise UsageError
+# to refuse it), or how much of it is done.
+Progress = Callable[[str | Estimate | ScanProgress], None]
+
+
+def silent(_progress: str | Estimate | ScanProgress) -> None:
+    """Progress for nobody: agrees to every scan."""
+
+
+@dataclass
+class Draft:
+    """Evidence while it grows."""
+
+    tables: dict[str, pa.Table | Parquet] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def take(self, name: str, found: Answer) -> None:
+        """Takes a source's answer: its rows, or why there are none."""
+        if found.table.num_rows or not found.failures:
+            self.tables[name] = found.table
+        if found.failures:
+            key = name if not found.table.num_rows else f"{name} (part)"
+            self.missing[key] = found.why_incomplete()
+
+
+def collect_evidence(
+    sources: Sources,
+    scope: Scope,
+    *,
+    topics: Sequence[str],
+    want: Iterable[str],
+    work_dir: Path,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Reads offsets, configs, commits, records and the users' logs of a scope.
+
+    Commits are read before log ends, so that nothing counts as committed past that was not there. Log ends are taken
+    once; the scan stops exactly there.
+
+    Raises:
+        UsageError: an expression or id path does not fit, or the scan is refused.
+        NotFound: a topic does not exist.
+        SourceError: the cluster cannot be reached.
+    """
+    progress = progress or silent
+    for name in ("where", "business_key", "compare"):
+        if expression := getattr(scope, name):
+            (check_predicate if name == "where" else check_expression)(expression, f"--{name.replace('_', '-')}")
+    draft = Draft(facts={**scope.facts(), "truncated": False})
+    _read_logs(scope, draft, progress)
+    progress("asking the cluster")
+    readable = _readable(sources, topics, draft)
+    _read_group(sources, scope, draft)
+    draft.facts["collected_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+    _read_cluster(sources, scope, readable, draft)
+    if scope.source in readable:
+        _read_records(sources, scope, readable, draft, want=frozenset(want), work_dir=work_dir, progress=progress)
+    else:
+        draft.missing["records"] = draft.missing.get(scope.source, "the source topic cannot be read")
+    return Evidence(draft.tables, draft.facts, draft.missing)
+
+
+def _read_logs(scope: Scope, draft: Draft, progress: Progress) -> None:
+    skipped: dict[str, dict[str, int]] = {}
+    for name, path, read in (
+        ("sent_log", scope.sent_log, read_sent_log),
+        ("service_log", scope.service_log, read_service_log),
+    ):
+        if path:
+            progress(f"reading {path.name}")
+            found = read(path)
+            draft.tables[name] = found.table
+            skipped[name.replace("_", " ")] = dict(found.skipped)
+    draft.facts["log_lines_skipped"] = {name: reasons for name, reasons in skipped.items() if reasons}
+
+
+def _readable(sources: Sources, topics: Sequence[str], draft: Draft) -> list[str]:
+    """The topics that exist and may be described; one that does not exist is the user's mistake, one denied is not."""
+    out = []
+    for topic in topics:
+        try:
+            sources.cluster.require_topics([topic])
+        except AccessDenied as error:
+            draft.missing[topic] = str(error)
+        else:
+            out.append(topic)
+    return out
+
+
+def _read_group(sources: Sources, scope: Scope, draft: Draft) -> None:
+    if not scope.group:
+        draft.facts["group_exists"] = None
+        draft.missing["committed"] = "no group was given (--group)"
+        return
+    committed = sources.cluster.committed(scope.group, [scope.source])
+    draft.take("committed", committed)
+    groups = sources.cluster.groups([scope.group])
+    draft.take("groups", groups)
+    alive = [row for row in groups.rows() if row["state"] not in (None, "DEAD", "Dead", "UNKNOWN", "Unknown")]
+    exists = bool(alive or committed.table.num_rows)
+    denied = any("denied" in why.lower() for why in (*groups.failures.values(), *committed.failures.values()))
+    draft.facts["group_exists"] = exists or (None if denied else False)
+    if not exists and not denied:
+        known = _group_names(sources)
+        draft.facts["groups_near"] = difflib.get_close_matches(scope.group, known, 3)
+        # Nothing committed by nobody is no commit at all: what waits is then unknown, not everything.
+        del draft.tables["committed"]
+        draft.missing["committed"] = f"group {scope.group} does not exist"
+    if alive:
+        draft.take("members", sources.cluster.members([scope.group]))
+
+
+def _group_names(sources: Sources) -> list[str]:
+    try:
+        return [row["group"] for row in sources.cluster.groups(None).rows() if not row["group"].startswith(OWN_GROUPS)]
+    except SourceError:
+        return []
+
+
+def _read_cluster(sources: Sources, scope: Scope, readable: list[str], draft: Draft) -> None:
+    cluster = sources.cluster
+    draft.take("offsets", cluster.offsets(readable, sizes=bool(scope.group)))
+    draft.take("topics", cluster.topics(readable))
+    draft.take("configs", cluster.topic_configs(readable))
+    info = cluster.info()
+    draft.facts |= {"cluster_id": info["cluster_id"], "brokers": len(info["brokers"])}
+    if not scope.group:
+        reading = cluster.groups_reading([scope.source])
+        names = {row["group"] for row in reading.rows()}
+        draft.facts["groups_seen"] = sorted(name for name in names if not name.startswith(OWN_GROUPS))
+    if any(_holds_back(row) for row in _rows(draft, "offsets")):
+        draft.take("open_transactions", cluster.open_transactions(readable))
+
+
+def _holds_back(row: dict[str, Any]) -> bool:
+    stable, end = row["last_stable_offset"], row["high_watermark"]
+    return stable is not None and end is not None and stable < end
+
+
+def _read_records(
+    sources: Sources,
+    scope: Scope,
+    readable: list[str],
+    draft: Draft,
+    *,
+    want: frozenset[str],
+    work_dir: Path,
+    progress: Progress,
+) -> None:
+    settings = sources.cluster.client_settings()
+    ranges = _ranges(sources, scope, readable, draft)
+    ids = _identities(settings, scope, ranges, draft, progress)
+    specs = tuple(
+        TopicSpec(topic, _role(scope, topic), ids[topic], tuple(ranges[topic]), _others(scope, topic, ids[topic]))
+        for topic in readable
+    )
+    spec = CaptureSpec(
+        topics=specs,
+        where=scope.where,
+        business_key=scope.business_key,
+        compare=scope.compare,
+        include_values=scope.include_values,
+        want=want,
+        limits=Limits(max_records=scope.limit, max_bytes_per_second=scope.max_bytes_per_second),
+        processes=scope.processes,
+    )
+    progress(estimate(spec, draft.tables["offsets"]))
+    progress("scanning " + ", ".join(readable))
+    captured = capture(settings, spec, work_dir / "records", progress)
+    draft.tables["records"] = Parquet(captured.files, captured.schema)
+    draft.tables["scan"] = captured.outcome
+    draft.facts |= {
+        "reader": captured.reader,
+        "truncated": captured.truncated,
+        "scan_seconds": round(captured.seconds, 3),
+    }
+
+
+def _role(scope: Scope, topic: str) -> Role:
+    if topic == scope.source:
+        return "source"
+    if topic in scope.sinks:
+        return "sink"
+    return "retry" if topic in scope.retry_topics else "dead_letters"
+
+
+def _ranges(sources: Sources, scope: Scope, topics: list[str], draft: Draft) -> dict[str, list[PartitionRange]]:
+    """The offsets to read: sinks from a latency before the window to a horizon after it, since copies come late."""
+    early = _bounds(sources, scope, topics, scope.since, before=scope.expected_latency_seconds)
+    late = _bounds(sources, scope, topics, scope.until, after=scope.horizon_seconds)
+    out: dict[str, list[PartitionRange]] = {topic: [] for topic in topics}
+    for row in _rows(draft, "offsets"):
+        key = (row["topic"], row["partition"])
+        low, high = row["log_start_offset"], row["high_watermark"]
+        if low is None or high is None:
+            draft.missing[row["topic"]] = f"partition {row['partition']}: {row['error'] or 'offsets unknown'}"
+            continue
+        start = max(low, early[key] if early.get(key) is not None else (high if key in early else low))
+        end = min(high, late[key] if late.get(key) is not None else high)
+        stable = row["last_stable_offset"]
+        out[row["topic"]].append(PartitionRange(*key, min(start, end), end, high if stable is None else stable))
+    return out
+
+
+def _bounds(
+    sources: Sources, scope: Scope, topics: list[str], at: datetime | None, *, before: float = 0, after: float = 0
+) -> dict[tuple[str, int], int | None]:
+    """(topic, partition) -> offset at a time, for sinks some seconds earlier or later; empty for an open window.
+
+    The end is taken later for the source too: records need not stand in the order of their times.
+    """
+    if at is None:
+        return {}
+    shift_ms = round((after - before) * 1000)
+    out: dict[tuple[str, int], int | None] = {}
+    for name in topics:
+        exact = name == scope.source and before > 0
+        found = sources.cluster.offsets_at([name], max(0, _ms(at) + (0 if exact else shift_ms)))
+        out |= {(row["topic"], row["partition"]): row["offset"] for row in found.rows()}
+    return out
+
+
+def _rows(draft: Draft, table: str) -> list[dict[str, Any]]:
+    found = draft.tables.get(table)
+    return found.to_pylist() if isinstance(found, pa.Table) else []
+
+
+def _others(scope: Scope, topic: str, chosen: IdFrom) -> tuple[IdFrom, ...]:
+    """Under ``auto`` senders may differ: a record without an id in the chosen place is looked at in the others."""
+    asked = scope.id_from if topic == scope.source else scope.sink_id_from or scope.id_from
+    return tuple(one for one in ALTERNATIVES if one != chosen) if asked == "auto" else ()
+
+
+def _identities(
+    settings: dict[str, Any], scope: Scope, ranges: dict[str, list[PartitionRange]], draft: Draft, progress: Progress
+) -> dict[str, IdFrom]:
+    """How each topic's ids are found; ``auto`` looks at a sample, and a topic without records follows the source."""
+    progress("looking at a sample")
+    out: dict[str, IdFrom] = {}
+    fallback: IdFrom | None = None
+    for topic, parts in ranges.items():
+        asked = scope.id_from if topic == scope.source else scope.sink_id_from or scope.id_from
+        if asked != "auto":
+            out[topic] = IdFrom.parse(asked)
+        else:
+            out[topic] = _found(settings, topic, parts, fallback, lenient=topic != scope.source)
+        fallback = fallback or out[topic]
+    draft.facts["id_from"] = str(out[scope.source])
+    draft.facts["id_from_by_topic"] = {topic: str(found) for topic, found in out.items()}
+    return out
+
+
+def _found(
+    settings: dict[str, Any], topic: str, ranges: list[PartitionRange], fallback: IdFrom | None, *, lenient: bool
+) -> IdFrom:
+    batch = sample(settings, ranges)
+    if batch.num_rows == 0:
+        return fallback or IdFrom.parse("json:$.messageId")
+    try:
+        return resolve_id_from(batch, topic)
+    except UsageError:
+        if lenient and fallback:  # dead letters and odd sinks: joined by coordinates, and counted as unidentified
+            return fallback
+        raise
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

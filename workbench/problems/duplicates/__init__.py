@@ -1,0 +1,197 @@
+"""Were messages duplicated, or processed twice? Each extra copy gets its cause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from workbench.evidence import Evidence
+from workbench.problems import attribution, standing
+from workbench.problems.content import content_mismatch
+from workbench.problems.duplicates import ledger
+from workbench.problems.duplicates.rules import (
+    application_resend,
+    crash_before_commit,
+    offset_rewind,
+    partitioner_change,
+    producer_retry,
+    read_uncommitted,
+    redrive,
+)
+from workbench.problems.examination import Examination, verdict_of
+from workbench.problems.macros import define_macros
+from workbench.problems.partitioners import fits
+from workbench.problems.places import create_places
+from workbench.problems.rules import Case, Rule, Ruling
+from workbench.report import Note, Report, Severity
+from workbench.tables import table_of
+
+if TYPE_CHECKING:
+    from workbench.problems.attribution import Attribution
+    from workbench.problems.collecting import Progress
+    from workbench.problems.scope import Scope
+    from workbench.sources import Sources
+
+PROBLEM = "duplicates"
+
+RULES: tuple[Rule, ...] = (
+    application_resend,
+    producer_retry,
+    offset_rewind,
+    crash_before_commit,
+    redrive,
+    partitioner_change,
+    read_uncommitted,
+    content_mismatch,
+)
+
+WANT = frozenset({"aborted", "key", "origin", "value_hash"})
+
+_COMMITS = "needs the commit history of the group (__consumer_offsets)"
+
+# Causes whose evidence this check does not read, and what each needs.
+LATER = {
+    "duplicates-producer-restart": "needs producer ids from raw record batches",
+    "duplicates-poll-interval-exceeded": _COMMITS,
+    "duplicates-rebalance": _COMMITS,
+    "duplicates-commit-failed": _COMMITS,
+    "duplicates-second-group": "needs traces or the commit history of all groups",
+    "duplicates-non-atomic-write": _COMMITS,
+    "duplicates-mirror-loop": "needs the second cluster",
+    "duplicates-target-not-idempotent": "needs the target system's side",
+}
+
+PLACEMENT_SCHEMA = pa.schema(
+    [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("fits", pa.list_(pa.string()))]
+)
+
+# Keys whose copies lie in several partitions of one topic; found by hash first, since most topics have none.
+_MOVED_KEYS = """
+WITH suspects AS (
+    SELECT topic, hash(message_id) AS h FROM records WHERE message_id IS NOT NULL
+    GROUP BY topic, h HAVING min(partition) <> max(partition))
+SELECT r.topic, r.partition, r.offset, r.key FROM records r SEMI JOIN suspects s ON s.topic = r.topic AND s.h = hash(r.message_id)
+WHERE r.key IS NOT NULL AND r.message_id IS NOT NULL ORDER BY r.topic, r.partition, r.offset LIMIT 100000
+"""
+
+
+def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progress | None = None) -> Evidence:
+    """Reads what the duplicates ledger and its rules need.
+
+    Args:
+        sources: where to read.
+        scope: which places; sinks are optional here.
+        work_dir: an empty private folder for the capture; must outlive the evidence unless that is saved.
+        progress: called with what is being done.
+
+    Returns:
+        Evidence with tables ``records``, ``offsets``, ``scan``, ``configs``, ``topics``, ``key_placement`` (topic,
+        partition, offset, fits: the partitioner/partition-count pairs that put the record's key where it is) and, where
+        they apply, ``committed``, ``groups``, ``sent_log``, ``service_log``.
+
+    Raises:
+        UsageError: an option does not fit what the topics hold.
+        SourceError: the cluster cannot be reached, or a topic does not exist.
+
+    Reads:
+        Metadata, DescribeConfigs, ListOffsets, OffsetFetch, DescribeGroups, Fetch.
+    """
+    from workbench.problems.collecting import collect_evidence  # clients load only where something is read
+
+    want = WANT | ({"business_key"} if scope.business_key else set()) | ({"compare"} if scope.compare else set())
+    topics = tuple(topic for topic in scope.topics() if topic not in scope.retry_topics)
+    narrowed = replace(scope, retry_topics=())
+    evidence = collect_evidence(sources, narrowed, topics=topics, want=want, work_dir=work_dir, progress=progress)
+    if "records" not in evidence.tables:
+        return evidence
+    return replace(evidence, tables={**evidence.tables, "key_placement": _key_placement(evidence)})
+
+
+def _key_placement(evidence: Evidence) -> pa.Table:
+    offsets = evidence.table("offsets")
+    counts = Counter(offsets.column("topic").to_pylist() if offsets else [])
+    with evidence.connect(memory_limit=standing.MEMORY_LIMIT) as con:
+        rows = con.execute(_MOVED_KEYS).fetchall()
+    placed = ((topic, part, offset, fits(key, part, max(counts[topic], 1))) for topic, part, offset, key in rows)
+    return table_of(PLACEMENT_SCHEMA, placed)
+
+
+def diagnose(evidence: Evidence) -> Report:
+    """The duplicates report of some evidence; reads nothing else, not even the clock."""
+    return examine(evidence).report
+
+
+def examine(evidence: Evidence) -> Examination:
+    """``diagnose`` with the ledger's rows at hand."""
+    con = evidence.connect(memory_limit=standing.MEMORY_LIMIT)
+    if "records" not in evidence.tables:
+        return Examination(standing.nothing_read(PROBLEM, ledger.LEDGER, evidence), con, standing.NO_ROWS, evidence)
+    create_places(con, evidence)
+    define_macros(con, evidence)
+    counts = ledger.build(con, evidence)
+    case = Case(con, evidence, counts, int(counts["extra_copies"] or 0))
+    rulings = {item: _rule_on(item, case) for item in RULES}
+    settled = attribution.attribute(case, rulings)
+    return Examination(_report(case, rulings, settled), con, ledger.ledger_rows_sql(), evidence)
+
+
+def _rule_on(item: Rule, case: Case) -> Ruling:
+    # Content is compared whether or not anything is there twice; the others need copies to explain.
+    return item.rule_on(case) if case.entries or item is content_mismatch else Ruling()
+
+
+def _report(case: Case, rulings: Mapping[Rule, Ruling], settled: Attribution) -> Report:
+    findings = [found for item in rulings if (found := attribution.finding_of(item, rulings[item], settled))]
+    if settled.unexplained:
+        findings.append(attribution.unexplained_finding(settled.unexplained, "extra copies", Severity.WARNING))
+    findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
+    ruled_out, undecided = attribution.outcome_lists(
+        rulings, findings, LATER, open_entries=settled.confirmed < case.entries
+    )
+    doubts = standing.doubts(case)
+    causes = {code: n for code, n in sorted(settled.counts.items()) if n}
+    return Report(
+        problem=PROBLEM,
+        verdict=verdict_of([found.severity.word for found in findings], doubts),
+        ledger=case.ledger,
+        causes={**causes, "undetermined": settled.undetermined, "unexplained": settled.unexplained},
+        findings=tuple(findings),
+        ruled_out=ruled_out,
+        undecided=(*doubts, *undecided),
+        notes=(*standing.notes(case), *_business(case)),
+        facts=_facts(case),
+    )
+
+
+_BUSINESS = """
+SELECT count(*) AS events, sum(ids)::BIGINT AS messages FROM (
+    SELECT business_key_hash, count(DISTINCT message_id) AS ids FROM visible
+    WHERE place = 'source' AND business_key_hash IS NOT NULL GROUP BY ALL HAVING count(DISTINCT message_id) > 1)
+"""
+
+
+def _business(case: Case) -> list[Note]:
+    if not case.facts["business_key"]:
+        return []
+    row = case.rows(_BUSINESS)[0]
+    if not row["events"]:
+        return []
+    return [
+        Note(
+            "duplicates-business",
+            f"{row['events']:,} business events came as {row['messages']:,} messages with different ids.",
+        )
+    ]
+
+
+def _facts(case: Case) -> dict[str, Any]:
+    per_place = case.rows(
+        "SELECT p.topic, coalesce(sum(c.n - 1), 0)::BIGINT AS extra FROM places p LEFT JOIN copies c USING (topic)"
+        " WHERE p.role IN ('source', 'sink') GROUP BY p.topic ORDER BY p.topic"
+    )
+    return {**standing.facts(case), "extra_copies_by_topic": {row["topic"]: row["extra"] for row in per_place}}

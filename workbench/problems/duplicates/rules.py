@@ -1,0 +1,184 @@
+"""Why a copy is there: what each extra copy has in common with the copies before it."""
+
+from __future__ import annotations
+
+from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
+from workbench.report import Severity, State
+
+_REDRIVEN = "(replay_count IS NOT NULL OR after_dead_letter OR (dialect IS NOT NULL AND origin_offset IS NOT NULL))"
+_AFTER_ABORTED = "coalesce(after_aborted, false)"
+_SAME_RECORD = "(timestamp_type = 'create' AND same_before > 0 AND NOT keeps_source_time)"
+_MOVED = "(partition <> first_partition AND key IS NOT NULL AND key = first_key)"
+
+
+def _claims(state: State, predicate: str) -> tuple[Claim, ...]:
+    """The claim on a place's own copies, and on the sink's copies of what was already twice at the source."""
+    own = f"({predicate}) AND NOT (place = 'sink' AND copy <= source_copies)"
+    carried = (
+        "place = 'sink' AND copy <= source_copies AND message_id IN"
+        f" (SELECT message_id FROM entries WHERE place = 'source' AND ({predicate}))"
+    )
+    return Claim(state, own), Claim(state, carried)
+
+
+@rule("duplicates-redrive", Severity.WARNING)
+def redrive(case: Case) -> Ruling:
+    """A dead letter was sent back although the message had been, or later was, processed.
+
+    Fires where a copy carries redrive or origin headers, or was written after a dead letter of the same message. Ruled out
+    where no copy has either.
+    """
+    del case
+    return Ruling(
+        claims=_claims("confirmed", _REDRIVEN),
+        summary="{count} copies were sent back from a dead-letter topic.",
+        tables=("records",),
+    )
+
+
+@rule("duplicates-read-uncommitted", Severity.WARNING)
+def read_uncommitted(case: Case) -> Ruling:
+    """A read_uncommitted reader took the copy in an aborted transaction and the committed one that replaced it.
+
+    Confirmed where an earlier copy lies in an aborted transaction and the readers are known to read uncommitted
+    (``--isolation``, or ``isolation.level`` in ``--consumer-config``); suspected where a sink holds as many more copies as
+    the source holds aborted ones and the consumer's isolation is not known. Ruled out where no copy is aborted, or readers
+    read committed.
+    """
+    level = case.facts["consumer_config"].get("isolation.level")
+    if level == "read_committed" and case.facts["isolation"] == "read_committed":
+        return RULED_OUT
+    known = case.facts["isolation"] == "read_uncommitted" or level == "read_uncommitted"
+    followed = f"reprocessed AND aborted_copies > 0 AND NOT {_SAME_RECORD} AND NOT {_REDRIVEN}"
+    return Ruling(
+        claims=(
+            *_claims("confirmed", f"{_AFTER_ABORTED} AND NOT {_REDRIVEN}"),
+            Claim("confirmed" if known else "suspected", followed),
+        ),
+        summary="{count} copies follow one in an aborted transaction, which only read_uncommitted readers see.",
+        tables=("records",),
+    )
+
+
+@rule("duplicates-partitioner-change", Severity.WARNING, needs=("key_placement",))
+def partitioner_change(case: Case) -> Ruling:
+    """The same message went to another partition because the partitioner or the partition count had changed.
+
+    Fires where copies with the same key lie in different partitions, one pair of (partitioner, partition count) explains
+    where the first copies lie, another one where the later copies lie, and no single pair explains both. With fewer than
+    three such messages a pair may fit by chance: suspected. Ruled out where one pair explains all copies.
+    """
+    if not case.count(_MOVED):
+        return RULED_OUT
+    first, later, moved = _pairs(case)
+    if not first or not later or set(first) & set(later):
+        return RULED_OUT
+    return Ruling(
+        claims=_claims("confirmed" if moved >= 3 else "suspected", f"{_MOVED} AND NOT {_REDRIVEN}"),
+        summary=f"{{count}} copies lie where {later[0]} puts their key; the first copies lie where {first[0]} does "
+        "(partitioner/partition count).",
+        tables=("key_placement",),
+    )
+
+
+_FITS = """
+WITH moved AS (SELECT * FROM entries WHERE {moved}),
+pairs AS (
+    SELECT 'first' AS side, unnest(k.fits) AS pair FROM moved m JOIN key_placement k
+        ON k.topic = m.topic AND k.partition = m.first_partition AND k."offset" = m.first_offset
+    UNION ALL SELECT 'later', unnest(k.fits) FROM moved m JOIN key_placement k
+        ON k.topic = m.topic AND k.partition = m.partition AND k."offset" = m."offset")
+SELECT side, pair, count(*) AS n, (SELECT count(*) FROM moved) AS moved FROM pairs GROUP BY side, pair
+"""
+
+
+def _pairs(case: Case) -> tuple[list[str], list[str], int]:
+    """Pairs that explain at least 95 % of the first and of the later copies, the topic's present count first."""
+    rows = case.rows(_FITS.format(moved=_MOVED))
+    moved = rows[0]["moved"] if rows else 0
+    good = [row for row in rows if row["n"] >= 0.95 * moved]
+    good.sort(key=lambda row: (-int(row["pair"].split("/")[1]), row["pair"]))
+    return (
+        [row["pair"] for row in good if row["side"] == "first"],
+        [row["pair"] for row in good if row["side"] == "later"],
+        moved,
+    )
+
+
+@rule("duplicates-producer-retry", Severity.WARNING)
+def producer_retry(case: Case) -> Ruling:
+    """The client sent the same batch again after a lost answer, and without idempotence the broker stored it twice.
+
+    Suspected where a copy stands in the same partition with equal create time, key and value: only the batch headers
+    (equal CRC and count, no producer id) prove that it is the same batch. Ruled out where copies differ in create time, or
+    the producer is known to be idempotent.
+    """
+    idempotent = case.facts["producer_config"].get("enable.idempotence")
+    if idempotent == "true":
+        return RULED_OUT
+    return Ruling(
+        claims=_claims("suspected", f"{_SAME_RECORD} AND NOT {_REDRIVEN} AND NOT {_AFTER_ABORTED}"),
+        summary="{count} copies equal the one before them in partition, create time, key and value: a client's retry.",
+        tables=("records",),
+    )
+
+
+_OWN = f"NOT {_REDRIVEN} AND NOT {_AFTER_ABORTED} AND NOT {_SAME_RECORD}"
+
+
+@rule("duplicates-application-resend", Severity.WARNING)
+def application_resend(case: Case) -> Ruling:
+    """The application sent the message again.
+
+    Fires where a copy at the source has a new create time and the same key and partitioning as the first (or no key).
+    Suspected where only the append time is known, or the key moved to another partition without a change of partitioner
+    that would explain it. Ruled out where copies share their create time.
+    """
+    del case
+    base = f"place = 'source' AND {_OWN}"
+    steady = f"{base} AND timestamp_type = 'create' AND NOT {_MOVED}"
+    unsure = f"{base} AND (coalesce(timestamp_type, '') <> 'create' OR {_MOVED})"
+    return Ruling(
+        claims=(*_claims("confirmed", steady), *_claims("suspected", unsure)),
+        summary="{count} copies were sent again by the application: same id and key, new create time.",
+        tables=("records",),
+    )
+
+
+_REPROCESSED = f"reprocessed AND NOT {_REDRIVEN} AND NOT {_SAME_RECORD} AND aborted_copies = 0"
+
+
+@rule("duplicates-offset-rewind", Severity.WARNING)
+def offset_rewind(case: Case) -> Ruling:
+    """The group's committed offset was set back, and a range was processed again.
+
+    Suspected where a sink holds more copies of a message than the source does, written at different times. The commit
+    history of the group tells it from a crash before the commit: a commit below the previous one, made while the group had
+    no members. Ruled out where no sink holds more copies than the source.
+    """
+    return _reprocessed(case, "may have been processed again after the group's offset was set back")
+
+
+@rule("duplicates-crash-before-commit", Severity.WARNING)
+def crash_before_commit(case: Case) -> Ruling:
+    """The consumer stopped after it had written its result and before it had committed, and another one went over it again.
+
+    Suspected where a sink holds more copies of a message than the source does, written at different times. The commit
+    history of the group tells it from a rewind: a new generation without an Empty one between, and a restart from an offset
+    below what had been processed. Ruled out where no sink holds more copies than the source.
+    """
+    return _reprocessed(case, "may have been processed again after a crash before the commit")
+
+
+def _reprocessed(case: Case, words: str) -> Ruling:
+    if not case.count(_REPROCESSED):
+        return RULED_OUT
+    subject: dict[str, str | int] = {"topic": str(case.facts["source"])}
+    if case.facts["group"]:
+        subject["group"] = str(case.facts["group"])
+    return Ruling(
+        claims=(Claim("suspected", _REPROCESSED),),
+        summary=f"{{count}} messages {words}: the sink holds more copies than the source.",
+        subject=subject,
+        tables=("records",),
+    )

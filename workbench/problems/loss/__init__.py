@@ -1,0 +1,219 @@
+"""Were messages lost? Each due message gets one disposition; each lost one its cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import UsageError
+from workbench.evidence import Evidence
+from workbench.problems import attribution, standing
+from workbench.problems.examination import Examination, verdict_of
+from workbench.problems.loss import ledger
+from workbench.problems.loss.consumer import consumer_dropped
+from workbench.problems.loss.entries import create_entries
+from workbench.problems.loss.later import LATER
+from workbench.problems.loss.producer import error_ignored, oversize, queue_full
+from workbench.problems.loss.retention import compacted, overtaken, records_deleted, retention_overtook
+from workbench.problems.loss.transactions import aborted_transaction, hanging_transaction
+from workbench.problems.macros import define_macros
+from workbench.problems.places import create_places
+from workbench.problems.rules import Case, Rule, Ruling
+from workbench.report import Note, Report, Undecided
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from workbench.problems.attribution import Attribution
+    from workbench.problems.collecting import Progress
+    from workbench.problems.scope import Scope
+    from workbench.sources import Sources
+
+PROBLEM = "loss"
+
+RULES: tuple[Rule, ...] = (
+    retention_overtook,
+    records_deleted,
+    compacted,
+    aborted_transaction,
+    hanging_transaction,
+    error_ignored,
+    queue_full,
+    oversize,
+    consumer_dropped,
+)
+
+# Optional columns that a capture for this problem holds beside coordinates, times and ids.
+WANT = frozenset({"aborted", "event", "key", "origin"})
+
+
+def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progress | None = None) -> Evidence:
+    """Reads what the loss ledger and its rules need.
+
+    Args:
+        sources: where to read.
+        scope: what is due, where, since when.
+        work_dir: an empty private folder for the capture; must outlive the evidence unless that is saved.
+        progress: called with what is being done.
+
+    Returns:
+        Evidence with tables ``records``, ``offsets``, ``scan``, ``configs``, ``topics`` and, where they apply,
+        ``committed``, ``groups``, ``sent_log``, ``service_log``, ``open_transactions``.
+
+    Raises:
+        UsageError: no sink is named, or an option does not fit what the topics hold.
+        SourceError: the cluster cannot be reached, or a topic does not exist.
+
+    Reads:
+        Metadata, DescribeConfigs, ListOffsets, OffsetFetch, DescribeGroups, Fetch, DescribeProducers.
+    """
+    from workbench.problems.collecting import collect_evidence  # clients load only where something is read
+
+    if not scope.sinks:
+        raise UsageError(
+            "Loss needs a sink to compare with.", hint="Add --sink TOPIC; `workbench discover` proposes one."
+        )
+    if len(scope.sinks) > ledger.MAX_SINKS:
+        raise UsageError(f"At most {ledger.MAX_SINKS} sinks fit one check.", hint="Check them in groups.")
+    return collect_evidence(sources, scope, topics=scope.topics(), want=WANT, work_dir=work_dir, progress=progress)
+
+
+def diagnose(evidence: Evidence) -> Report:
+    """The loss report of some evidence; reads nothing else, not even the clock."""
+    return examine(evidence).report
+
+
+def examine(evidence: Evidence) -> Examination:
+    """``diagnose`` with the ledger's rows at hand."""
+    con = evidence.connect(memory_limit=standing.MEMORY_LIMIT)
+    if "records" not in evidence.tables:
+        report = standing.nothing_read(PROBLEM, ("sent", *ledger.DISPOSITIONS), evidence)
+        return Examination(report, con, standing.NO_ROWS, evidence)
+    create_places(con, evidence)
+    define_macros(con, evidence)
+    counts = ledger.build(con, evidence)
+    case = _case(con, evidence, counts)
+    rulings = {item: _rule_on(item, case) for item in RULES}
+    settled = attribution.attribute(case, rulings)
+    report = _report(case, rulings, settled)
+    return Examination(report, con, ledger.ledger_rows_sql(), evidence)
+
+
+def _case(con: duckdb.DuckDBPyConnection, evidence: Evidence, counts: dict[str, int | None]) -> Case:
+    entries = create_entries(con, evidence)
+    numbers = {"collected_ms": standing.epoch_ms(evidence.facts["collected_at"]), **ledger.counts_beside(con)}
+    case = Case(con, evidence, counts, entries, numbers)
+    if case.has("offsets") and case.has("committed"):
+        numbers["lost_offsets"] = sum(item.offsets for item in overtaken(case))
+    return case
+
+
+def _rule_on(item: Rule, case: Case) -> Ruling:
+    if case.entries or case.ledger["hidden"] or case.numbers.get("lost_offsets"):
+        return item.rule_on(case)
+    return Ruling()  # nothing to explain: a cause is ruled out whatever evidence it would have needed
+
+
+def _report(case: Case, rulings: dict[Rule, Ruling], settled: Attribution) -> Report:
+    group_known = standing.group_known(case)
+    findings = [found for item in rulings if (found := attribution.finding_of(item, rulings[item], settled))]
+    # Without the group's commits a message without cause may simply wait; then nothing is called unexplained.
+    unexplained = settled.unexplained if group_known else 0
+    undetermined = settled.undetermined + settled.unexplained - unexplained
+    if unexplained:
+        findings.append(attribution.unexplained_finding(unexplained, "lost messages"))
+    findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
+    ruled_out, undecided = attribution.outcome_lists(
+        rulings, findings, LATER, open_entries=settled.confirmed < case.entries
+    )
+    doubts = (*standing.doubts(case), *_own_doubts(case, unresolved=undetermined if not group_known else 0))
+    causes = {code: n for code, n in sorted(settled.counts.items()) if n}
+    return Report(
+        problem=PROBLEM,
+        verdict=verdict_of([found.severity.word for found in findings], doubts),
+        ledger=case.ledger,
+        causes={**causes, "undetermined": undetermined, "unexplained": unexplained},
+        findings=tuple(findings),
+        ruled_out=ruled_out,
+        undecided=(*doubts, *undecided),
+        notes=tuple(_notes(case)),
+        facts=_facts(case),
+    )
+
+
+def _own_doubts(case: Case, unresolved: int) -> list[Undecided]:
+    out = []
+    if unresolved:
+        hint = "give --group" if not case.facts["group"] else case.evidence.missing.get("committed", "see doctor")
+        known = case.facts.get("groups_seen") or []
+        seen = f"; groups with commits on {case.facts['source']}: {', '.join(known[:5])}" if known else ""
+        out.append(
+            Undecided(
+                "ledger",
+                f"{unresolved:,} messages are missing, but without the group's commits they may only be waiting: {hint}{seen}",
+            )
+        )
+    unverifiable, known_reach = int(case.ledger["unverifiable"] or 0), _reach_known(case)
+    verified = sum(
+        int(case.ledger[name] or 0) for name in ("delivered", "dead_lettered", "retrying", "lost", "waiting")
+    )
+    if unverifiable and (not known_reach or not verified) and not standing.unread(case):
+        out.append(
+            Undecided(
+                "ledger",
+                f"{unverifiable:,} messages cannot be verified: a sink, retry or dead-letter topic no longer reaches back "
+                "to when they were due; check a later window with --since",
+            )
+        )
+    return out
+
+
+def _reach_known(case: Case) -> bool:
+    return not case.rows("SELECT 1 FROM places WHERE role <> 'source' AND NOT reach_known")
+
+
+def _notes(case: Case) -> list[Note]:
+    out = list(standing.notes(case))
+    due_from = case.rows(
+        "SELECT topic, reach_ms FROM places WHERE role <> 'source' AND reach_ms IS NOT NULL ORDER BY reach_ms DESC LIMIT 1"
+    )
+    if case.ledger["unverifiable"] and due_from:
+        out.append(
+            Note(
+                "due-window",
+                f"{case.ledger['unverifiable']:,} messages are unverifiable: {due_from[0]['topic']} reaches back only to "
+                f"{standing.utc_text(due_from[0]['reach_ms'])}.",
+            )
+        )
+    superseded = case.rows("SELECT count(*) AS n FROM messages WHERE superseded AND disposition = 'delivered'")[0]["n"]
+    if superseded:
+        out.append(
+            Note(
+                "superseded", f"{superseded:,} messages count as delivered: a later record of their key replaced them."
+            )
+        )
+    if case.numbers["aborted_only"]:
+        out.append(
+            Note(
+                "aborted-only",
+                f"{case.numbers['aborted_only']:,} ids exist only in aborted transactions: they were not sent.",
+            )
+        )
+    if not case.entries and case.ledger["hidden"]:
+        out.append(
+            Note(
+                "hidden", f"{case.ledger['hidden']:,} messages lie above the last stable offset of an open transaction."
+            )
+        )
+    if case.ledger["sent"] == 0:
+        out.append(Note("nothing-due", "No message was due in this window."))
+    return out
+
+
+def _facts(case: Case) -> dict[str, Any]:
+    return {
+        **standing.facts(case),
+        "unmatched_at_sink": case.numbers["unmatched_at_sink"],
+        "aborted_only": case.numbers["aborted_only"],
+        "lost_offsets_upper_bound": case.numbers.get("lost_offsets", 0),
+    }

@@ -1,0 +1,234 @@
+"""Scope: what a check is about, as the command line, notebooks and incidents all name it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workbench.config import Integration, parse_duration, parse_when
+from workbench.errors import UsageError
+
+ISOLATION_LEVELS = ("read_committed", "read_uncommitted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """One check's subject and limits; options of ``workbench check`` with underscores.
+
+    Attributes:
+        source: the topic whose messages are due.
+        sinks: the topics where they are due.
+        any_sink: one of the sinks is enough; otherwise each of them is due a copy.
+        retry_topics: where a message waits for another try.
+        dead_letters: where it goes when it cannot be processed.
+        group: the consumer group between source and sink; None is "not given".
+        id_from: how a record's message id is found: auto, header:NAME, json:$.path, key, coordinates.
+        sink_id_from: the same for sinks, retry topics and dead letters.
+        since, until: the window of source timestamps that are due, UTC; None is open.
+        expected_latency_seconds: how long a message may take before it is missing.
+        horizon_seconds: how late after ``until`` a copy may still come.
+        isolation: what the sink's readers use.
+        where: DuckDB predicate over source records; those that fail it are not due.
+        business_key: expression that is equal for the same business event under different ids.
+        compare: expression that must agree between source and sink.
+        sent_log, service_log: JSON Lines files that users bring.
+        producer_config, consumer_config: what the clients ran with (librdkafka or Java names).
+        limit: at most so many records are read; None is no limit.
+        max_bytes_per_second: at most so many bytes a second are read from the brokers.
+        processes: reader processes; None chooses by the machine.
+        include_values: keep keys, values and exception texts in the evidence.
+        show_ids: do not hash ids that look like personal data.
+    """
+
+    source: str
+    sinks: tuple[str, ...] = ()
+    any_sink: bool = False
+    retry_topics: tuple[str, ...] = ()
+    dead_letters: tuple[str, ...] = ()
+    group: str | None = None
+    id_from: str = "auto"
+    sink_id_from: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    expected_latency_seconds: float = 300.0
+    horizon_seconds: float = 86_400.0
+    isolation: str = "read_committed"
+    where: str | None = None
+    business_key: str | None = None
+    compare: str | None = None
+    sent_log: Path | None = None
+    service_log: Path | None = None
+    producer_config: Mapping[str, str] = field(default_factory=dict)
+    consumer_config: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    max_bytes_per_second: int | None = None
+    processes: int | None = None
+    include_values: bool = False
+    show_ids: bool = False
+
+    def topics(self) -> tuple[str, ...]:
+        """All topics of the scope, the source first, each once."""
+        return tuple(dict.fromkeys((self.source, *self.sinks, *self.retry_topics, *self.dead_letters)))
+
+    def facts(self) -> dict[str, Any]:
+        """The scope as JSON facts of the evidence; file names without their folders."""
+        return {
+            "source": self.source,
+            "sinks": list(self.sinks),
+            "any_sink": self.any_sink,
+            "retry_topics": list(self.retry_topics),
+            "dead_letters": list(self.dead_letters),
+            "group": self.group,
+            "since": _iso(self.since),
+            "until": _iso(self.until),
+            "expected_latency_seconds": self.expected_latency_seconds,
+            "horizon_seconds": self.horizon_seconds,
+            "isolation": self.isolation,
+            "where": self.where,
+            "business_key": self.business_key,
+            "compare": self.compare,
+            "sent_log": self.sent_log.name if self.sent_log else None,
+            "service_log": self.service_log.name if self.service_log else None,
+            "producer_config": dict(self.producer_config),
+            "consumer_config": dict(self.consumer_config),
+            "include_values": self.include_values,
+            "show_ids": self.show_ids,
+        }
+
+
+# Option names of the command line -> how their values become fields of Scope.
+_RENAMED = {"sink": "sinks", "retry_topic": "retry_topics"}
+_LISTS = frozenset({"sinks", "retry_topics", "dead_letters"})
+_DURATIONS = {"expected_latency": "expected_latency_seconds", "horizon": "horizon_seconds"}
+_SETTINGS = frozenset({"producer_config", "consumer_config"})
+_FILES = frozenset({"sent_log", "service_log"})
+_WHOLE = frozenset({"limit", "max_bytes_per_second", "processes"})
+_KNOWN = frozenset(item.name for item in fields(Scope)) | frozenset(_RENAMED) | frozenset(_DURATIONS)
+
+# Client settings are kept as evidence; whatever may be a secret is refused there.
+_SECRET = re.compile(
+    r"password|secret|token|jaas|credential|\.key|^key|apikey|api\.key|username|user\.info", re.IGNORECASE
+)
+_ALLOWED_SETTINGS = frozenset({"key.serializer", "key.deserializer"})
+
+
+def scope_from(integration: Integration | None = None, *, now: datetime | None = None, **options: Any) -> Scope:
+    """Builds a scope from an integration of workbench.toml, overridden by options as users write them.
+
+    Args:
+        integration: its topics, group and rules are the defaults.
+        now: what relative times ("2h") are measured from.
+        **options: option names with underscores; "", 0, [], None and False mean not given.
+
+    Raises:
+        UsageError: an unknown option, a value that does not fit, or no source.
+    """
+    given = {name: value for name, value in options.items() if value not in ("", 0, [], (), {}, None, False)}
+    for name in given:
+        if name not in _KNOWN:
+            near = difflib.get_close_matches(name, _KNOWN, 1)
+            raise UsageError(f"There is no option {name!r}.", hint=f"Did you mean {near[0]!r}?" if near else "")
+    merged = {**(_from_integration(integration) if integration else {}), **given}
+    now = now or datetime.now(UTC)
+    values = dict(_field(name, value, now) for name, value in merged.items())
+    if not values.get("source"):
+        raise UsageError("No source topic was given.", hint="Add --source TOPIC, or name an integration.")
+    scope = Scope(**values)
+    _check(scope)
+    return scope
+
+
+def _from_integration(integration: Integration) -> dict[str, Any]:
+    raw = {
+        "source": integration.source,
+        "sinks": integration.sinks,
+        "retry_topics": integration.retry_topics,
+        "dead_letters": integration.dead_letters,
+        "group": integration.group,
+        "id_from": integration.id_from,
+        "sink_id_from": integration.sink_id_from,
+        "where": integration.where,
+        "expected_latency": integration.expected_latency,
+        "horizon": integration.horizon,
+    }
+    return {name: value for name, value in raw.items() if value not in ("", (), None)}
+
+
+def _field(name: str, value: Any, now: datetime) -> tuple[str, Any]:
+    name = _RENAMED.get(name, name)
+    if name in _LISTS:
+        return name, tuple(dict.fromkeys([value] if isinstance(value, str) else value))
+    if name in _DURATIONS or name in _DURATIONS.values():
+        seconds = parse_duration(value) if isinstance(value, str) else float(value)
+        return _DURATIONS.get(name, name), seconds
+    if name in ("since", "until"):
+        return name, value if isinstance(value, datetime) else parse_when(str(value), now)
+    if name in _SETTINGS:
+        return name, _settings(name, value)
+    if name in _FILES:
+        return name, _readable(name, Path(value))
+    if name in _WHOLE:
+        return name, _positive(name, value)
+    return name, value
+
+
+def _settings(name: str, value: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
+    pairs = value.items() if isinstance(value, Mapping) else [_pair(name, text) for text in value]
+    out = {}
+    for key, text in pairs:
+        if _SECRET.search(key) and key not in _ALLOWED_SETTINGS:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {key} may be a secret and is not needed.",
+                hint="Leave it out; give only settings such as acks, retries or isolation.level.",
+            )
+        out[str(key)] = str(text)
+    return out
+
+
+def _pair(name: str, text: str) -> tuple[str, str]:
+    key, found, value = text.partition("=")
+    if not found or not key.strip():
+        raise UsageError(f"--{name.replace('_', '-')} takes KEY=VALUE, not {text!r}.")
+    return key.strip(), value.strip()
+
+
+def _readable(name: str, path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(
+            f"--{name.replace('_', '-')} {path} is not a file.", hint="Give the path of a JSON Lines file."
+        )
+    return path
+
+
+def _positive(name: str, value: Any) -> int:
+    if int(value) <= 0:
+        raise UsageError(f"--{name.replace('_', '-')} must be above 0, not {value}.")
+    return int(value)
+
+
+def _check(scope: Scope) -> None:
+    if scope.isolation not in ISOLATION_LEVELS:
+        raise UsageError(f"--isolation is {scope.isolation!r}.", hint="Use read_committed or read_uncommitted.")
+    if scope.since and scope.until and scope.since >= scope.until:
+        raise UsageError(
+            f"--since {_iso(scope.since)} is not before --until {_iso(scope.until)}.", hint="Swap the two times."
+        )
+    if scope.expected_latency_seconds < 0 or scope.horizon_seconds < 0:
+        raise UsageError("--expected-latency and --horizon must not be negative.")
+    roles: dict[str, str] = {}
+    named = (("source", (scope.source,)), ("sink", scope.sinks), ("retry-topic", scope.retry_topics))
+    for role, topics in (*named, ("dead-letters", scope.dead_letters)):
+        for topic in topics:
+            if roles.setdefault(topic, role) != role:
+                raise UsageError(
+                    f"Topic {topic} is given as --{roles[topic]} and as --{role}.", hint="Give each topic one role."
+                )
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None

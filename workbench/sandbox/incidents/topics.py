@@ -1,0 +1,119 @@
+"""Topics, offsets and groups of a scene: small administrative acts, each waited for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import confluent_kafka.admin
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from workbench.errors import SandboxError
+
+TIMEOUT_SECONDS = 20.0
+# The library types this module, but does not export by name what it documents.
+_kafka: Any = confluent_kafka.admin
+_QUIET = logging.getLogger("workbench.sandbox.incidents")
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
+
+
+def client_settings(bootstrap: str, **more: Any) -> dict[str, Any]:
+    """Settings of every client here: its log lines are nobody's business, a fault is planted on purpose."""
+    return {"bootstrap.servers": bootstrap, "logger": _QUIET, **more}
+
+
+def admin(bootstrap: str) -> AdminClient:
+    """An admin client; what it was asked fails when it is collected, so each caller keeps a name for it."""
+    return AdminClient(client_settings(bootstrap))
+
+
+def create(bootstrap: str, topic: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
+    """Makes a topic and waits until its partitions have leaders."""
+    client = admin(bootstrap)
+    future = client.create_topics([_kafka.NewTopic(topic, partitions, config=dict(config or {}))])[topic]
+    _done(future, f"create topic {topic}")
+    wait_until(lambda: _has_leaders(client, topic, partitions), f"leaders of {topic}")
+
+
+def configure(bootstrap: str, topic: str, **config: str) -> None:
+    """Sets configs of a topic; dots are written as underscores."""
+    entries = [
+        _kafka.ConfigEntry(name.replace("_", "."), value, incremental_operation=_kafka.AlterConfigOpType.SET)
+        for name, value in config.items()
+    ]
+    resource = _kafka.ConfigResource(_kafka.ResourceType.TOPIC, topic, incremental_configs=entries)
+    client = admin(bootstrap)
+    _done(client.incremental_alter_configs([resource])[resource], f"configure {topic}")
+
+
+def delete_records(bootstrap: str, topic: str, before: Mapping[int, int]) -> None:
+    """Deletes the records below the given offsets: partition -> first offset that stays."""
+    spots = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
+    client = admin(bootstrap)
+    for future in client.delete_records(spots).values():
+        _done(future, f"delete records of {topic}")
+
+
+def log_starts(bootstrap: str, topic: str) -> dict[int, int]:
+    """Partition -> log start offset."""
+    return _offsets(bootstrap, topic, _kafka.OffsetSpec.earliest())
+
+
+def ends(bootstrap: str, topic: str, *, committed: bool = False) -> dict[int, int]:
+    """Partition -> high watermark, or last stable offset with ``committed``."""
+    return _offsets(bootstrap, topic, _kafka.OffsetSpec.latest(), committed=committed)
+
+
+def commit(bootstrap: str, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Sets a group's offsets from outside; the group must have no members."""
+    spots = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+    request = ConsumerGroupTopicPartitions(group, spots)
+    client = admin(bootstrap)
+    _done(client.alter_consumer_group_offsets([request])[group], f"alter offsets of {group}")
+
+
+def shortest_session_ms(bootstrap: str) -> int:
+    """The shortest session timeout that the broker allows its members."""
+    client = admin(bootstrap)
+    broker = next(iter(client.list_topics(timeout=TIMEOUT_SECONDS).brokers))
+    resource = _kafka.ConfigResource(_kafka.ResourceType.BROKER, str(broker))
+    config = _done(client.describe_configs([resource])[resource], "describe the broker")
+    return max(int(config["group.min.session.timeout.ms"].value), 1000)
+
+
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
+    """Waits for a condition.
+
+    Raises:
+        SandboxError: it did not come true in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise SandboxError(f"The broker did not get to this in {seconds:.0f} s: {what}.", hint="Read its log.")
+        time.sleep(0.1)
+
+
+def _offsets(bootstrap: str, topic: str, spec: Any, *, committed: bool = False) -> dict[int, int]:
+    client = admin(bootstrap)
+    partitions = client.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic].partitions
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+    asked = {TopicPartition(topic, partition): spec for partition in partitions}
+    found = client.list_offsets(asked, isolation_level=level)
+    return {spot.partition: int(_done(future, f"offsets of {topic}").offset) for spot, future in found.items()}
+
+
+def _has_leaders(client: AdminClient, topic: str, partitions: int) -> bool:
+    found = client.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic].partitions
+    return len(found) == partitions and all(partition.leader >= 0 for partition in found.values())
+
+
+def _done(future: Any, what: str) -> Any:
+    try:
+        return future.result(timeout=TIMEOUT_SECONDS)
+    except (KafkaException, TimeoutError) as error:
+        raise SandboxError(f"The broker would not {what}: {error}.", hint="Read its log.") from error

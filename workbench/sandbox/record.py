@@ -1,0 +1,181 @@
+"""Records the runbooks: plants an incident for each, collects its evidence, and stores the outputs it leads to.
+
+``python -m workbench.sandbox.record`` records all, with codes as arguments only those; ``--outputs`` plants nothing and
+runs the runbooks again on the evidence they have, for when a report says something in other words.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.config import profile_from_options
+from workbench.errors import SandboxError, UsageError, WorkbenchError
+from workbench.evidence import Evidence
+from workbench.problems import checking, duplicates, loss
+from workbench.problems.scope import scope_from
+from workbench.sandbox import kafka
+from workbench.sandbox.incidents import Truth, plant, topics
+from workbench.sandbox.incidents.scene import fates_of, scene
+from workbench.sandbox.incidents.sending import send
+from workbench.sandbox.incidents.service import processor, work
+from workbench.sealing import Seal
+from workbench.sources import connect
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+RUNBOOKS = Path(__file__).resolve().parents[2] / "runbooks"
+UNEXPLAINED = "unexplained"
+SEED = 7
+
+# Runbook -> the incident whose evidence it shows.
+INCIDENT_OF = {
+    "loss-retention-overtook": "retention-overtook",
+    "loss-records-deleted": "records-deleted",
+    "loss-compacted": "compacted",
+    "loss-aborted-transaction": "aborted-transaction",
+    "loss-hanging-transaction": "hanging-transaction",
+    "loss-producer-error-ignored": "producer-error-ignored",
+    "loss-producer-queue-full": "producer-queue-full",
+    "loss-oversize-record": "oversize-record",
+    "loss-consumer-dropped": "consumer-dropped",
+    "duplicates-application-resend": "application-resend-propagated",
+    "duplicates-producer-retry": "producer-retry",
+    "duplicates-offset-rewind": "offset-rewind",
+    "duplicates-crash-before-commit": "crash-before-commit",
+    "duplicates-redrive": "redrive",
+    "duplicates-partitioner-change": "partitioner-change",
+    "duplicates-read-uncommitted": "read-uncommitted",
+    "content-mismatch": "content-mismatch",
+    UNEXPLAINED: UNEXPLAINED,
+}
+
+# A report that the same evidence always leads to: content, not counters of this run.
+_VOLATILE = ("scan_seconds",)
+
+
+def record(code: str, bootstrap: str) -> None:
+    """Plants a runbook's incident, keeps its evidence, and runs the runbook on it.
+
+    Raises:
+        SandboxError: the report does not say what was planted; nothing was kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="workbench-record-") as scratch:
+        truth = _planted(INCIDENT_OF[code], bootstrap, Path(scratch))
+        evidence = _collected(truth, bootstrap, Path(scratch) / "work")
+        found = {item.code: item.state for item in checking.examine(truth.problem, evidence).report.findings}
+        if found != dict(truth.findings):
+            raise SandboxError(f"{code}: planted {dict(truth.findings)}, found {found}.", hint="Record it again.")
+        evidence.save(RUNBOOKS / "evidence" / code, Seal.fresh())
+    run_in_place(RUNBOOKS / f"{code}.ipynb")
+
+
+def _planted(incident: str, bootstrap: str, folder: Path) -> Truth:
+    return _skip_forward(bootstrap, folder) if incident == UNEXPLAINED else plant(incident, bootstrap, SEED, folder)
+
+
+def _skip_forward(bootstrap: str, folder: Path) -> Truth:
+    """Somebody moves the group's offsets forward while the service is down: without its commit history, unexplained."""
+    stage = scene(bootstrap, UNEXPLAINED, "loss", SEED, folder)
+    stage.open()
+    sent = send(stage.bootstrap, stage.source, stage.messages(300, 400))
+    ends = topics.ends(bootstrap, stage.source)
+    low, high = ({part: int(end * share) for part, end in ends.items()} for share in (0.3, 0.7))
+    handler = processor(stage, {})
+    work(stage, handler, until=low)
+    topics.commit(bootstrap, stage.group, stage.source, high)
+    work(stage, handler)
+    skipped = [one for one in sent if low[one.partition or 0] <= (one.offset or 0) < high[one.partition or 0]]
+    fates = fates_of([one.message for one in sent], lost=[one.message for one in skipped])
+    return stage.loss(fates, expects={UNEXPLAINED: "confirmed"}, cause=UNEXPLAINED)
+
+
+def _collected(truth: Truth, bootstrap: str, work_dir: Path) -> Evidence:
+    scope = scope_from(**truth.options)
+    with connect(profile_from_options(bootstrap, {})) as sources:
+        found: Evidence = checking.problem(truth.problem).collect(sources, scope, work_dir=work_dir)
+    facts = {name: value for name, value in found.facts.items() if name not in _VOLATILE}
+    return Evidence(found.tables, facts, found.missing)
+
+
+def run_in_place(path: Path) -> None:
+    """Runs a runbook in its own folder and stores the outputs in it; its rule's words are written anew.
+
+    Raises:
+        SandboxError: a cell failed.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    from workbench.services.kernel import OwnKernelManager, kernel_environment
+
+    node = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    _quote_rule(node, path.stem)
+    client = NotebookClient(
+        node,
+        kernel_manager_class=OwnKernelManager,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    try:
+        client.execute(env=kernel_environment({}))
+    except CellExecutionError as error:
+        raise SandboxError(
+            f"{path.name}: {error.ename}: {error.evalue}", hint="Mend the runbook, then record it again."
+        ) from error
+    node.metadata["language_info"] = {"name": "python"}
+    nbformat.write(node, path)  # type: ignore[no-untyped-call]
+
+
+def rule_in_words(code: str) -> str:
+    """A rule's definition as one block of Markdown; "" where no rule has the code."""
+    rules = {item.code: item for item in (*loss.RULES, *duplicates.RULES)}
+    if code not in rules:
+        return ""
+    text = re.sub(r"\s*\n\s*\n\s*", "\0", rules[code].definition)
+    return "> " + re.sub(r"\s*\n\s*", " ", text).replace("\0", "\n>\n> ")
+
+
+def _quote_rule(node: NotebookNode, code: str) -> None:
+    for cell in node.cells:
+        if cell.cell_type == "markdown" and "\n> " in cell.source:
+            cell.source = cell.source[: cell.source.index("\n> ") + 1] + rule_in_words(code)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Records the named runbooks, or all; the exit code."""
+    codes = [text for text in arguments if not text.startswith("-")] or list(INCIDENT_OF)
+    unknown = sorted(set(codes) - set(INCIDENT_OF))
+    if unknown:
+        raise UsageError(f"There is no runbook {unknown[0]}.", hint=f"Known: {', '.join(INCIDENT_OF)}.")
+    if "--outputs" in arguments:
+        return _each(codes, lambda code: run_in_place(RUNBOOKS / f"{code}.ipynb"))
+    with kafka.start(say=_say) as cluster:
+        return _each(codes, lambda code: record(code, cluster.bootstrap))
+
+
+def _each(codes: Sequence[str], act: Callable[[str], None]) -> int:
+    """Goes on after a failure, and says in the end that there was one."""
+    failed = False
+    for code in codes:
+        try:
+            act(code)
+            _say(f"{code}: recorded")
+        except WorkbenchError as error:
+            failed = True
+            _say(f"{code}: {error}")
+    return int(failed)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

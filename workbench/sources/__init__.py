@@ -1,0 +1,60 @@
+"""Sources: where facts come from. Read-only; tables out; each library's errors are mapped in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from workbench.config import Profile
+from workbench.sources.answer import Answer
+from workbench.sources.cluster import Cluster
+
+__all__ = ["Answer", "Cluster", "Sources", "connect"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What one profile gives access to; what is not configured is None. A context manager.
+
+    Attributes:
+        cluster: Kafka itself.
+        prometheus, traces, logs, history: not in this version.
+    """
+
+    cluster: Cluster
+    prometheus: Any = None
+    traces: Any = None
+    logs: Any = None
+    history: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes what was opened."""
+        self.cluster.close()
+
+
+def connect(profile: Profile, timeout_seconds: float = 15) -> Sources:
+    """The sources of a profile; the cluster has answered once when this returns.
+
+    Args:
+        profile: from ``config``.
+        timeout_seconds: the longest any single request, this call included, waits for an answer.
+
+    Raises:
+        SourceUnavailable: no broker answers; one sentence says why.
+        AccessDenied: the login is refused.
+        ConfigError: a client setting does not exist or does not fit.
+
+    Reads: DescribeCluster.
+    """
+    cluster = Cluster(profile, timeout_seconds)
+    cluster.info()
+    return Sources(cluster)
