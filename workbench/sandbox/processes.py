@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import psutil
@@ -43,8 +45,16 @@ def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None
 
 
 def seconds_since_boot(process: psutil.Process) -> float:
-    """When a process started, on a clock that a correction of the wall clock does not move."""
-    return float(process.create_time() - psutil.boot_time())
+    """When a process started, on a clock that a correction of the wall clock does not move.
+
+    Linux counts ticks from boot. Elsewhere it is the creation time less the boot time, both on the wall clock.
+    """
+    stat = Path(f"/proc/{process.pid}/stat")
+    if not stat.is_file():
+        return float(process.create_time() - psutil.boot_time())
+    # After the name, which may hold anything: the state is field 3, the start field 22.
+    fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+    return int(fields[22 - 3]) / os.sysconf("SC_CLK_TCK")
 
 
 def find(pid: int, started: float, argument: str) -> psutil.Process | None:
@@ -57,9 +67,9 @@ def find(pid: int, started: float, argument: str) -> psutil.Process | None:
     """
     try:
         process = psutil.Process(pid)
-        # The kernel gives the time of boot in whole seconds, rounded anew after a clock correction.
+        # Where the time of boot is needed, it is in whole seconds, rounded anew after a clock correction.
         same = abs(seconds_since_boot(process) - started) < 2.5 and argument in process.cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+    except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError, ProcessLookupError):
         return None
     return process if same and is_alive(process) else None
 
