@@ -21,7 +21,7 @@ class Scope:
     """One check's subject and limits; options of ``workbench check`` with underscores.
 
     Attributes:
-        source: the topic whose messages are due.
+        source: the topic whose messages are due; "" where the problem needs none (lag, dlq).
         sinks: the topics where they are due.
         any_sink: one of the sinks is enough; otherwise each of them is due a copy.
         retry_topics: where a message waits for another try.
@@ -45,7 +45,7 @@ class Scope:
         show_ids: do not hash ids that look like personal data.
     """
 
-    source: str
+    source: str = ""
     sinks: tuple[str, ...] = ()
     any_sink: bool = False
     retry_topics: tuple[str, ...] = ()
@@ -73,7 +73,8 @@ class Scope:
 
     def topics(self) -> tuple[str, ...]:
         """All topics of the scope, the source first, each once."""
-        return tuple(dict.fromkeys((self.source, *self.sinks, *self.retry_topics, *self.dead_letters)))
+        named = (self.source, *self.sinks, *self.retry_topics, *self.dead_letters)
+        return tuple(topic for topic in dict.fromkeys(named) if topic)
 
     def facts(self) -> dict[str, Any]:
         """The scope as JSON facts of the evidence; file names without their folders."""
@@ -126,7 +127,7 @@ def scope_from(integration: Integration | None = None, *, now: datetime | None =
         **options: option names with underscores; "", 0, [], None and False mean not given.
 
     Raises:
-        UsageError: an unknown option, a value that does not fit, or no source.
+        UsageError: an unknown option, or a value that does not fit.
     """
     given = {name: value for name, value in options.items() if value not in ("", 0, [], (), {}, None, False)}
     for name in given:
@@ -136,8 +137,6 @@ def scope_from(integration: Integration | None = None, *, now: datetime | None =
     merged = {**(_from_integration(integration) if integration else {}), **given}
     now = now or datetime.now(UTC)
     values = dict(_field(name, value, now) for name, value in merged.items())
-    if not values.get("source"):
-        raise UsageError("No source topic was given.", hint="Add --source TOPIC, or name an integration.")
     scope = Scope(**values)
     _check(scope)
     return scope
@@ -175,6 +174,16 @@ def _field(name: str, value: Any, now: datetime) -> tuple[str, Any]:
     if name in _WHOLE:
         return name, _positive(name, value)
     return name, value
+
+
+def require_source(scope: Scope) -> None:
+    """Refuses a scope without a source.
+
+    Raises:
+        UsageError: none was given.
+    """
+    if not scope.source:
+        raise UsageError("No source topic was given.", hint="Add --source TOPIC, or name an integration.")
 
 
 def _settings(name: str, value: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
@@ -223,7 +232,7 @@ def _check(scope: Scope) -> None:
     roles: dict[str, str] = {}
     named = (("source", (scope.source,)), ("sink", scope.sinks), ("retry-topic", scope.retry_topics))
     for role, topics in (*named, ("dead-letters", scope.dead_letters)):
-        for topic in topics:
+        for topic in filter(None, topics):
             if roles.setdefault(topic, role) != role:
                 raise UsageError(
                     f"Topic {topic} is given as --{roles[topic]} and as --{role}.", hint="Give each topic one role."

@@ -28,6 +28,7 @@ from workbench.problems.macros import define_macros
 from workbench.problems.partitioners import fits
 from workbench.problems.places import create_places
 from workbench.problems.rules import Case, Rule, Ruling
+from workbench.problems.scope import require_source
 from workbench.report import Note, Report, Severity
 from workbench.tables import table_of
 
@@ -103,6 +104,7 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
     """
     from workbench.problems.collecting import collect_evidence  # clients load only where something is read
 
+    require_source(scope)
     want = WANT | ({"business_key"} if scope.business_key else set()) | ({"compare"} if scope.compare else set())
     topics = tuple(topic for topic in scope.topics() if topic not in scope.retry_topics)
     narrowed = replace(scope, retry_topics=())

@@ -19,6 +19,7 @@ from workbench.problems.loss.transactions import aborted_transaction, hanging_tr
 from workbench.problems.macros import define_macros
 from workbench.problems.places import create_places
 from workbench.problems.rules import Case, Rule, Ruling
+from workbench.problems.scope import require_source
 from workbench.report import Note, Report, Undecided
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
     """
     from workbench.problems.collecting import collect_evidence  # clients load only where something is read
 
+    require_source(scope)
     if not scope.sinks:
         raise UsageError(
             "Loss needs a sink to compare with.", hint="Add --sink TOPIC; `workbench discover` proposes one."
