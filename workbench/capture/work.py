@@ -180,7 +180,10 @@ def _quick_switches() -> Iterator[None]:
 
 
 class _Flusher:
-    """Collects chunks of one round and writes parts in a thread of its own, at most one at a time."""
+    """Collects chunks of one round, derives their rows in one thread and writes parts in another, in order.
+
+    At most one lot is being derived and one written: what is in memory stays bounded by three.
+    """
 
     def __init__(self, parts: Parts, ranges: Round, derive: Derive) -> None:
         self._parts, self._topic, self._derive = parts, ranges[0].topic, derive
@@ -190,8 +193,9 @@ class _Flusher:
         self._positions = dict(self._written)
         self._errors: dict[int, str] = {}
         self._told_errors: dict[int, str] = {}
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="workbench-derive")
-        self._running: Future[Any] | None = None
+        self._deriving = ThreadPoolExecutor(1, thread_name_prefix="workbench-derive")
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="workbench-write")
+        self._derived: Future[Future[Any]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -201,9 +205,12 @@ class _Flusher:
         try:
             if kind is None or issubclass(kind, Exception):
                 self._flush()
-            self._join()
+            last = self._join()
+            if last is not None:
+                last.result()
         finally:
-            self._pool.shutdown()
+            self._deriving.shutdown()
+            self._writing.shutdown()
 
     def add(self, chunk: Chunk) -> int:
         """Takes a chunk; by how many offsets it moved."""
@@ -221,18 +228,25 @@ class _Flusher:
     def _flush(self) -> None:
         if self._positions == self._written and self._errors == self._told_errors:
             return
-        self._join()
-        work = (self._batches, dict(self._written), dict(self._positions), dict(self._errors))
+        written = self._join()
+        work = (written, self._batches, dict(self._written), dict(self._positions), dict(self._errors))
         self._batches, self._rows, self._bytes = [], 0, 0
         self._written, self._told_errors = dict(self._positions), dict(self._errors)
-        self._running = self._pool.submit(self._write, *work)
+        self._derived = self._deriving.submit(self._make, *work)
 
-    def _join(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.result()
+    def _join(self) -> Future[Any] | None:
+        """Waits for the lot that is being derived; its part, which may still be written."""
+        derived, self._derived = self._derived, None
+        return None if derived is None else derived.result()
 
-    def _write(self, batches: list[Any], starts: dict[int, int], ends: dict[int, int], errors: dict[int, str]) -> None:
+    def _make(
+        self,
+        before: Future[Any] | None,
+        batches: list[Any],
+        starts: dict[int, int],
+        ends: dict[int, int],
+        errors: dict[int, str],
+    ) -> Future[Any]:
         table = self._derive(batches)
         counts = _counts(batches)
         segments = [
@@ -242,7 +256,9 @@ class _Flusher:
             for partition, start in starts.items()
             if ends[partition] != start or partition in errors
         ]
-        self._parts.write(table, segments)
+        if before is not None:
+            before.result()
+        return self._writing.submit(self._parts.write, table, segments)
 
 
 def _counts(batches: list[Any]) -> dict[int, tuple[int, int]]:
