@@ -47,6 +47,15 @@ def test_a_process_is_found_by_pid_start_and_command_line(sleeper: psutil.Popen)
     assert find(sleeper.pid, started, "something else") is None
 
 
+def test_a_step_of_the_wall_clock_hides_no_process(sleeper: psutil.Popen, monkeypatch: pytest.MonkeyPatch):
+    if not Path("/proc/self/stat").is_file():
+        return  # elsewhere both times are the wall clock's
+    started = seconds_since_boot(sleeper)
+    stepped = psutil.boot_time() + 3600
+    monkeypatch.setattr(psutil, "boot_time", lambda: stepped)
+    assert find(sleeper.pid, started, "600") == psutil.Process(sleeper.pid)
+
+
 def test_a_process_that_ended_is_not_found(sleeper: psutil.Popen):
     started = seconds_since_boot(sleeper)
     os.kill(sleeper.pid, signal.SIGKILL)
