@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from workbench.problems import duplicates, loss
+from workbench.problems import checking
 from workbench.problems.rules import Rule
 from workbench.report import runbook_of
 
@@ -30,7 +30,7 @@ def readme(text: str) -> str:
 
 
 def _rules() -> list[Rule]:
-    return [item for item in (*loss.RULES, *duplicates.RULES) if item.kind != "note"]
+    return [item for item in checking.rules() if item.kind != "note"]
 
 
 def _row(code: str, severity: str, says: str) -> str:

@@ -3,20 +3,20 @@
 import re
 from pathlib import Path
 
-from workbench.problems import duplicates, loss
-from workbench.problems.loss.later import LATER
+from workbench.problems import checking
 from workbench.sources import doctor
 
-RULES = (*loss.RULES, *duplicates.RULES)
-KNOWN = {rule.code for rule in RULES} | set(LATER) | set(duplicates.LATER) | {"unexplained"}
+RULES = tuple(checking.rules())
+LATER = set(checking.decided_later())
+KNOWN = {rule.code for rule in RULES} | LATER | {"unexplained"}
 
 
 def test_a_code_is_decided_now_or_later_not_both():
-    assert not {rule.code for rule in RULES} & (set(LATER) | set(duplicates.LATER))
+    assert not {rule.code for rule in RULES} & LATER
 
 
 def test_the_doctor_names_codes_that_exist():
-    named = set(re.findall(r"\"((?:loss|duplicates)-[a-z-]+)\"", Path(doctor.__file__).read_text()))
+    named = set(re.findall(r"\"((?:loss|duplicates|lag|dlq)-[a-z-]+)\"", Path(doctor.__file__).read_text()))
     assert named
     assert named <= KNOWN
 

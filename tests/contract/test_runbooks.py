@@ -10,12 +10,15 @@ import pytest
 from scripts import runbook_index
 from tests.contract.repository import ROOT
 from workbench.notebook.following import runbook_sections
-from workbench.problems import checking, duplicates, loss
+from workbench.problems import checking
 from workbench.sandbox.record import INCIDENT_OF, rule_in_words
 
 RUNBOOKS = sorted((ROOT / "runbooks").glob("*.ipynb"))
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "False positives", "Mitigation", "Verification", "Related"]
-CODES = {item.code for item in (*loss.RULES, *duplicates.RULES) if item.kind != "note"} | {"unexplained"}
+PROBLEM_OF = {item.code: problem for item, problem in checking.rules().items() if item.kind != "note"} | {
+    "unexplained": "loss"
+}
+CODES = set(PROBLEM_OF)
 LARGEST_BYTES = 200_000
 
 
@@ -64,6 +67,5 @@ def test_every_compared_cell_has_a_count_and_an_output(path: Path):
 def test_its_recorded_evidence_is_small_and_leads_to_its_code(path: Path):
     folder = ROOT / "runbooks" / "evidence" / path.stem
     assert sum(file.stat().st_size for file in folder.iterdir()) < LARGEST_BYTES
-    problem = "duplicates" if "import duplicates" in path.read_text() else "loss"
-    found = checking.examine(problem, checking.evidence_in(folder)).report.findings
+    found = checking.examine(PROBLEM_OF[path.stem], checking.evidence_in(folder)).report.findings
     assert path.stem in {item.code for item in found}

@@ -14,6 +14,7 @@ from typing import Any
 from workbench.errors import EvidenceError, UsageError
 from workbench.evidence import Evidence
 from workbench.problems.examination import Examination
+from workbench.problems.rules import Rule
 from workbench.problems.scope import Scope, scope_from
 from workbench.sealing import Seal
 
@@ -34,6 +35,16 @@ def problem(name: str) -> ModuleType:
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(PROBLEMS)}."
         raise UsageError(f"There is no problem {name!r}.", hint=hint)
     return import_module(f"workbench.problems.{name}")
+
+
+def rules() -> dict[Rule, str]:
+    """All rules of all problems, each with the name of its problem."""
+    return {item: name for name in PROBLEMS for item in problem(name).RULES}
+
+
+def decided_later() -> dict[str, str]:
+    """Codes that no rule decides yet, and what each needs."""
+    return {code: reason for name in PROBLEMS for code, reason in problem(name).LATER.items()}
 
 
 def examine(name: str, evidence: Evidence) -> Examination:

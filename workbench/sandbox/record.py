@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from workbench.config import profile_from_options
 from workbench.errors import SandboxError, UsageError, WorkbenchError
 from workbench.evidence import Evidence
-from workbench.problems import checking, duplicates, loss
+from workbench.problems import checking
 from workbench.problems.scope import scope_from
 from workbench.sandbox import kafka
 from workbench.sandbox.incidents import Truth, plant, topics
@@ -135,7 +135,7 @@ def run_in_place(path: Path) -> None:
 
 def rule_in_words(code: str) -> str:
     """A rule's definition as one block of Markdown; "" where no rule has the code."""
-    rules = {item.code: item for item in (*loss.RULES, *duplicates.RULES)}
+    rules = {item.code: item for item in checking.rules()}
     if code not in rules:
         return ""
     text = re.sub(r"\s*\n\s*\n\s*", "\0", rules[code].definition)
