@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -21,6 +22,7 @@ from tests.kafka.capture_topics import (
     transaction,
 )
 from workbench.capture import (
+    BATCHES,
     RAW,
     CaptureSpec,
     IdFrom,
@@ -118,13 +120,14 @@ def test_header_names_that_are_not_utf8_cost_only_the_headers(kafka, topic_name,
     assert rows(captured, "message_id", "header_names") == [("a", ["\ufffd"]), ("b", ["fine"])]
 
 
-def test_aborted_records_are_marked_and_trailing_markers_do_not_hang(kafka, topic_name, unique, tmp_path):
+@pytest.mark.parametrize("reader", ["wire", "client"])
+def test_aborted_records_are_marked_and_trailing_markers_do_not_hang(kafka, topic_name, unique, tmp_path, reader):
     create(kafka, topic_name, 2)
     for number, commit in enumerate([True, False, True, False]):
         with transaction(kafka, f"t-{unique}", commit=commit) as producer:
             for index in range(5):
                 producer.produce(topic_name, value=f'{{"messageId": "{number}-{index}"}}', partition=index % 2)
-    captured = capture(settings(kafka), spec(kafka, topic_name), tmp_path)
+    captured = capture(settings(kafka), spec(kafka, topic_name, reader=reader), tmp_path)
     marked = {row[0]: row[1] for row in rows(captured, "message_id", "is_aborted")}
     assert marked == {f"{number}-{index}": number in (1, 3) for number in range(4) for index in range(5)}
     assert captured.outcome["next_offset"].to_pylist() == captured.outcome["end_offset"].to_pylist()
@@ -153,7 +156,8 @@ def test_a_partition_of_markers_only_ends(kafka, topic_name, unique, tmp_path):
     assert captured.outcome["next_offset"].to_pylist() == [2]
 
 
-def test_an_open_transaction_at_the_end_is_read_and_not_waited_for(kafka, topic_name, unique, tmp_path):
+@pytest.mark.parametrize("reader", ["wire", "client"])
+def test_an_open_transaction_at_the_end_is_read_and_not_waited_for(kafka, topic_name, unique, tmp_path, reader):
     create(kafka, topic_name, 1)
     with transaction(kafka, f"a-{unique}", commit=False) as aborted:
         aborted.produce(topic_name, value=b'{"messageId": "aborted"}', partition=0)
@@ -164,7 +168,7 @@ def test_an_open_transaction_at_the_end_is_read_and_not_waited_for(kafka, topic_
         produce(kafka, topic_name, messages(2, start=3))
         (part,) = ranges(kafka, topic_name)
         assert part.last_stable_offset < part.end_offset
-        captured = capture(settings(kafka), spec(kafka, topic_name), tmp_path)
+        captured = capture(settings(kafka), spec(kafka, topic_name, reader=reader), tmp_path)
     open_one.abort_transaction(20)
     assert rows(captured, "message_id", "is_aborted") == [
         ("aborted", True), ("m-0", False), ("m-1", False), ("m-2", False), ("open", False), ("m-3", False),
@@ -173,7 +177,8 @@ def test_an_open_transaction_at_the_end_is_read_and_not_waited_for(kafka, topic_
     assert not captured.truncated
 
 
-def test_a_transaction_that_ends_behind_the_range_still_counts(kafka, topic_name, unique, tmp_path):
+@pytest.mark.parametrize("reader", ["wire", "client"])
+def test_a_transaction_that_ends_behind_the_range_still_counts(kafka, topic_name, unique, tmp_path, reader):
     create(kafka, topic_name, 1)
     with transaction(kafka, f"t-{unique}", commit=False) as producer:
         for index in range(5):
@@ -182,16 +187,20 @@ def test_a_transaction_that_ends_behind_the_range_still_counts(kafka, topic_name
         produce(kafka, topic_name, messages(5))
     (whole,) = ranges(kafka, topic_name)
     part = PartitionRange(topic_name, 0, 2, 7, whole.last_stable_offset)
-    windowed = CaptureSpec((TopicSpec(topic_name, "source", IdFrom.parse("json:$.messageId"), (part,)),), processes=1)
+    windowed = CaptureSpec(
+        (TopicSpec(topic_name, "source", IdFrom.parse("json:$.messageId"), (part,)),), processes=1, reader=reader
+    )
     captured = capture(settings(kafka), windowed, tmp_path / "window")
     assert rows(captured, "is_aborted") == [True, True, True, False, False]
-    cut = capture(settings(kafka), spec(kafka, topic_name, limits=Limits(max_records=6)), tmp_path / "cut")
+    cut = capture(
+        settings(kafka), spec(kafka, topic_name, reader=reader, limits=Limits(max_records=6)), tmp_path / "cut"
+    )
     assert rows(cut, "is_aborted") == [True] * 5 + [False]
-    full = capture(settings(kafka), spec(kafka, topic_name), tmp_path / "cut")
+    full = capture(settings(kafka), spec(kafka, topic_name, reader=reader), tmp_path / "cut")
     assert rows(full, "is_aborted") == [True] * 5 + [False] * 5
 
 
-def test_what_can_no_longer_be_checked_is_unknown(kafka, topic_name, unique, tmp_path):
+def test_what_the_client_library_can_no_longer_check_is_unknown(kafka, topic_name, unique, tmp_path):
     """The records are deleted between the first look and the second."""
     create(kafka, topic_name, 1)
     with transaction(kafka, f"t-{unique}", commit=False) as producer:
@@ -206,10 +215,25 @@ def test_what_can_no_longer_be_checked_is_unknown(kafka, topic_name, unique, tmp
             for future in admin.delete_records([TopicPartition(topic_name, 0, 5)]).values():
                 future.result(20)
 
-    captured = capture(settings(kafka), spec(kafka, topic_name), tmp_path, delete)
+    captured = capture(settings(kafka), spec(kafka, topic_name, reader="client"), tmp_path, delete)
     assert len(rows(captured, "offset")) == 12
     assert set(rows(captured, "is_aborted")) <= {None, False}
     assert rows(captured, "is_aborted")[0] is None
+
+
+def test_record_batches_are_kept_beside_the_records(kafka, topic_name, unique, tmp_path):
+    create(kafka, topic_name, 1)
+    produce(kafka, topic_name, messages(3), **{"enable.idempotence": True, "compression.type": "lz4"})
+    with transaction(kafka, f"t-{unique}", commit=False) as producer:
+        producer.produce(topic_name, value=b"{}", partition=0)
+    captured = capture(settings(kafka), spec(kafka, topic_name), tmp_path)
+    table = pq.read_table(captured.batches[0])
+    assert table.schema.remove_metadata().equals(BATCHES)
+    plain, doomed, marker = table.sort_by("base_offset").to_pylist()
+    assert (plain["records"], plain["codec"], plain["is_transactional"], plain["base_sequence"]) == (3, "lz4", False, 0)
+    assert (doomed["is_aborted"], doomed["is_transactional"], doomed["marker"]) == (True, True, None)
+    assert (marker["marker"], marker["is_control"], marker["base_offset"]) == ("abort", True, 4)
+    assert marker["producer_id"] == doomed["producer_id"] != plain["producer_id"]
 
 
 def test_a_compacted_log_with_holes_is_read_to_its_end(kafka, topic_name, unique, tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.wire_batches import CODECS, Crafted, Record, encode, encode_record, sized, varint
 from workbench.capture.schema import RAW
 from workbench.capture.wire.batches import HEAD_BYTES, body, split
+from workbench.capture.wire.codecs import Codecs
 from workbench.capture.wire.errors import DamagedBatch, NotForWire
 from workbench.capture.wire.rows import rows_of
 
@@ -54,7 +55,7 @@ def read(data, low=0, high=END, want=EVERYTHING):
     pairs, damage = [], found.damage
     for batch in found.batches:
         try:
-            pairs.append((batch, body(batch, "t", 5)))
+            pairs.append((batch, body(batch, "t", 5, Codecs()), False))
         except DamagedBatch as error:
             damage = error
             break
@@ -77,6 +78,7 @@ def expected(batch, low, high):
                 "key": record.key,
                 "value": record.value,
                 "headers": readable(record.headers),
+                "is_aborted": False,
             }
 
 

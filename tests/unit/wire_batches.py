@@ -31,6 +31,8 @@ class Crafted:
     epoch: int = 3
     control: bool = False
     last_delta: int | None = None
+    producer_id: int = 7
+    transactional: bool = False
     extra: dict[str, int] = field(default_factory=dict)
 
 
@@ -74,10 +76,25 @@ def encode(batch: Crafted, body: bytes | None = None) -> bytes:
     deltas = [index if one.delta is None else one.delta for index, one in enumerate(batch.records)]
     last = (deltas[-1] if deltas else 0) if batch.last_delta is None else batch.last_delta
     attributes = CODECS[batch.codec] | (8 if batch.append_ms is not None else 0) | (32 if batch.control else 0)
+    attributes |= 16 if batch.transactional else 0
     times = [one.timestamp for one in batch.records]
     newest = batch.append_ms if batch.append_ms is not None else max(times, default=batch.base_ms)
     checked = struct.pack(
-        ">hiqqqhii", attributes, last, batch.base_ms, newest, 7, 0, 0, batch.extra.get("count", len(batch.records))
+        ">hiqqqhii",
+        attributes,
+        last,
+        batch.base_ms,
+        newest,
+        batch.producer_id,
+        0,
+        0,
+        batch.extra.get("count", len(batch.records)),
     ) + compress(batch.codec, body)
     tail = struct.pack(">ibI", batch.epoch, 2, google_crc32c.value(checked)) + checked
     return struct.pack(">qi", batch.base_offset, len(tail)) + tail
+
+
+def marker(kind: int, base_offset: int, producer_id: int, coordinator_epoch: int = 4) -> Crafted:
+    """The control batch that ends a transaction: 0 abort, 1 commit."""
+    record = Record(struct.pack(">hi", 0, coordinator_epoch), struct.pack(">hh", 0, kind))
+    return Crafted((record,), base_offset, control=True, transactional=True, producer_id=producer_id)

@@ -6,10 +6,11 @@ from workbench.capture.parts import interrupted_spec
 from workbench.capture.preflight import Estimate, estimate
 from workbench.capture.sampling import sample
 from workbench.capture.scan import Capture, ScanProgress, capture
-from workbench.capture.schema import CAPTURE, OUTCOME, RAW, capture_schema
+from workbench.capture.schema import BATCHES, CAPTURE, OUTCOME, RAW, capture_schema
 from workbench.capture.spec import WANTABLE, CaptureSpec, IdFrom, Limits, PartitionRange, TopicSpec
 
 __all__ = [
+    "BATCHES",
     "CAPTURE",
     "OUTCOME",
     "RAW",

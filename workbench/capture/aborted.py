@@ -1,8 +1,9 @@
-"""Which records belong to aborted transactions: those that read_uncommitted shows and read_committed does not.
+"""Which records belong to aborted transactions, where the client library read them: those that it shows only uncommitted.
 
-Only partitions with holes are read again: an aborted transaction leaves its marker, which is a hole to a reader. A
-record counts as aborted when it was read, was not visible below the last stable offset, and is still in the log
-afterwards; without the last, a record that compaction or retention removed in between would look aborted.
+The wire reader knows by itself. For the client library partitions with holes are read again: an aborted transaction leaves
+its marker, which is a hole to a reader. A record counts as aborted when it was read, was not visible below the last stable
+offset, and is still in the log afterwards; without the last, a record that compaction or retention removed in between would
+look aborted.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ Place = tuple[str, int]
 def ranges_to_check(ranges: Sequence[PartitionRange], segments: Sequence[Segment]) -> list[PartitionRange]:
     """What read_committed has to show: up to the last hole below the last stable offset, where there is any.
 
+    Only of partitions that the client library has read, or a part of them.
+
     Where reading ended before the last stable offset, the marker of a transaction may lie behind that end, so that
     everything read has to be shown.
     """
     reached = {(gap.topic, gap.partition): gap.start_offset for gap in reversed(remaining(ranges, segments))}
     last_hole: dict[Place, int] = {}
+    by_client = {(segment.topic, segment.partition) for segment in segments if segment.reader == "client"}
     for segment in segments:
         if segment.records < segment.end - segment.start:
             place = (segment.topic, segment.partition)
@@ -42,7 +46,7 @@ def ranges_to_check(ranges: Sequence[PartitionRange], segments: Sequence[Segment
         covered = min(reached.get(place, part.end_offset), part.end_offset)
         upto = covered if covered < part.last_stable_offset else last_hole.get(place, 0)
         end = min(upto, part.last_stable_offset, part.end_offset)
-        if end > part.start_offset:
+        if end > part.start_offset and place in by_client:
             out.append(PartitionRange(part.topic, part.partition, part.start_offset, end, part.last_stable_offset))
     return out
 
@@ -86,39 +90,51 @@ def _runs(offsets: list[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def mark(records: Parts, found: Any, present: Parts, unknown: Sequence[PartitionRange]) -> None:
+def mark(
+    records: Parts, checked: Sequence[PartitionRange], found: Any, present: Parts, unknown: Sequence[PartitionRange]
+) -> None:
     """Writes ``is_aborted`` into the parts that hold candidates or offsets that could not be checked.
 
     Args:
         records: the parts to rewrite.
+        checked: what was read again; partitions without any keep what the wire reader said.
         found: candidates.
         present: parts of coordinates that were still in the log afterwards.
         unknown: ranges whose records get null: read_committed could not be read up to their end.
     """
     for path in records.files():
-        _mark_file(path, found, present, unknown)
+        _mark_file(path, checked, found, present, unknown)
 
 
-def _mark_file(path: Path, found: Any, present: Parts, unknown: Sequence[PartitionRange]) -> None:
+def _mark_file(
+    path: Path, checked: Sequence[PartitionRange], found: Any, present: Parts, unknown: Sequence[PartitionRange]
+) -> None:
     import pyarrow.parquet as pq
 
-    marked = _marked(pq.read_table(path, columns=["topic", "partition", "offset"]), found, present, unknown)
-    if not marked.equals(pq.read_table(path, columns=["is_aborted"])["is_aborted"]):
+    rows = pq.read_table(path, columns=["topic", "partition", "offset", "is_aborted"])
+    marked = _marked(rows, checked, found, present, unknown)
+    if not marked.equals(rows["is_aborted"]):
         table = pq.read_table(path)
         at = table.schema.get_field_index("is_aborted")
         write_parquet(table.set_column(at, table.schema.field(at), marked), path)
 
 
-def _marked(rows: Any, found: Any, present: Parts, unknown: Sequence[PartitionRange]) -> Any:
-    """Column ``is_aborted`` of some coordinates, in their order."""
+def _marked(
+    rows: Any, checked: Sequence[PartitionRange], found: Any, present: Parts, unknown: Sequence[PartitionRange]
+) -> Any:
+    """Column ``is_aborted`` of some rows, in their order."""
     con = _connect(present)
     with con:
         con.register("r", rows.append_column("row", pa.array(range(rows.num_rows), pa.int64())))
         con.register("found", found)
-        _register_ranges(con, unknown)
+        _register_ranges(con, checked)
+        _register_ranges(con, unknown, "unknown")
         still = _coordinates_sql(present)
         return con.sql(
-            f"""SELECT CASE WHEN EXISTS (SELECT 1 FROM checked AS u WHERE u.topic = r.topic AND u.partition = r.partition
+            f"""SELECT CASE
+              WHEN NOT EXISTS (SELECT 1 FROM checked AS c WHERE c.topic = r.topic AND c.partition = r.partition)
+              THEN r.is_aborted
+              WHEN EXISTS (SELECT 1 FROM unknown AS u WHERE u.topic = r.topic AND u.partition = r.partition
                 AND r."offset" >= u.start_offset AND r."offset" < u.end_offset) THEN NULL
               WHEN f.topic IS NULL THEN false
               WHEN p.topic IS NULL THEN NULL ELSE true END AS is_aborted
@@ -150,11 +166,11 @@ def _coordinates_sql(parts: Parts) -> str:
     return """SELECT '' AS topic, 0::INTEGER AS partition, 0::BIGINT AS "offset" WHERE false"""
 
 
-def _register_ranges(con: Any, ranges: Sequence[PartitionRange]) -> None:
+def _register_ranges(con: Any, ranges: Sequence[PartitionRange], name: str = "checked") -> None:
     columns = {
         "topic": pa.array([part.topic for part in ranges], pa.string()),
         "partition": pa.array([part.partition for part in ranges], pa.int32()),
         "start_offset": pa.array([part.start_offset for part in ranges], pa.int64()),
         "end_offset": pa.array([part.end_offset for part in ranges], pa.int64()),
     }
-    con.register("checked", pa.table(columns))
+    con.register(name, pa.table(columns))

@@ -166,7 +166,7 @@ def _taken_over(raw: Any, names: Any, plan: Plan) -> dict[str, Any]:
         "value_size": pc.binary_length(raw["value"]),
         "key": raw["key"] if "key" in want or spec.include_values else None,
         "header_names": names if "headers" in want or spec.include_values else None,
-        "is_aborted": pa.repeat(pa.scalar(value=False), count) if "aborted" in want else None,
+        "is_aborted": pc.fill_null(raw["is_aborted"], fill_value=False) if "aborted" in want else None,
     }
     return out | ({"value": raw["value"], "headers": raw["headers"]} if spec.include_values else {})
 

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,16 @@ from workbench.errors import UsageError
 MANIFEST = "capture.json"
 MANIFEST_VERSION = 1
 SEGMENTS = b"workbench.segments"
+BATCHES_FOLDER = "batches"
 # Dictionaries pay for columns that repeat; for ids, keys and values they are built and thrown away.
 REPEATING = [
     "role", "topic", "timestamp_type", "header_names.list.element", "event_type", "event_version", "dialect",
-    "headers.list.element.name",
+    "headers.list.element.name", "marker", "codec",
 ]  # fmt: skip
 # Half the time of level 1 for twice its size. Captures are scratch; what is saved is written anew.
 FAST = -5
 # What readers of the files filter by.
-SORTED = ["partition", "offset", "timestamp_ms"]
+SORTED = ["partition", "offset", "timestamp_ms", "base_offset"]
 WAIT_FOR_WORKERS_SECONDS = 60.0
 
 
@@ -49,6 +50,7 @@ class Segment:
         records: rows of the part in it.
         bytes: of their keys, values and headers, as held in memory.
         error: why reading ended here, or what is missing; null when nothing is.
+        reader: who read it; what the client library reads tells nothing of aborted transactions.
     """
 
     topic: str
@@ -58,6 +60,7 @@ class Segment:
     records: int
     bytes: int
     error: str | None = None
+    reader: str = "client"
 
 
 class Parts:
@@ -66,12 +69,23 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, table: Any, segments: Sequence[Segment]) -> Path:
-        """Adds one part: rows and what they cover, both or neither."""
-        path = self.folder / f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.parquet"
-        data = json.dumps([[s.topic, s.partition, s.start, s.end, s.records, s.bytes, s.error] for s in segments])
-        write_parquet(table.replace_schema_metadata({SEGMENTS: data.encode()}), path)
-        return path
+    def write(self, table: Any, segments: Sequence[Segment], heads: Any | None = None) -> Path:
+        """Adds one part: rows and what they cover, both or neither; before it the record batches they came in.
+
+        Killed in between, the batches are there and come again with the rows: whoever reads them takes each once.
+        """
+        name = f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.parquet"
+        if heads is not None:
+            folder = self.folder / BATCHES_FOLDER
+            folder.mkdir(exist_ok=True, mode=0o700)
+            write_parquet(heads, folder / name)
+        data = json.dumps([astuple(segment) for segment in segments])
+        write_parquet(table.replace_schema_metadata({SEGMENTS: data.encode()}), self.folder / name)
+        return self.folder / name
+
+    def batches(self) -> tuple[Path, ...]:
+        """Files of record batches, oldest first."""
+        return tuple(path.absolute() for path in sorted((self.folder / BATCHES_FOLDER).glob("part-*.parquet")))
 
     def paths(self) -> list[Path]:
         """All parts, oldest first."""

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from workbench.capture.records import raw_batch
 from workbench.capture.spec import PartitionRange
@@ -37,11 +37,16 @@ class Chunk:
         batch: records of schema ``RAW``, or None when only positions moved.
         positions: partition -> next offset: everything before it has been yielded by now, or is not in the log.
         errors: partition -> why it ended early, or what is missing from it.
+        heads: record batches (schema ``BATCHES``) that the batch was read from and those that hold no record of it; None
+            where the reader does not see them, or none is new.
+        reader: who read it.
     """
 
     batch: Any | None
     positions: Mapping[int, int]
     errors: Mapping[int, str] = field(default_factory=dict)
+    heads: Any | None = None
+    reader: Literal["wire", "client"] = "client"
 
 
 class Reader(Protocol):

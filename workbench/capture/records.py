@@ -37,7 +37,8 @@ def raw_batch(messages: Sequence[Any], topic: str, partitions: list[int], offset
         "value": pa.array(list(map(Message.value, messages)), pa.binary()) if "value" in want else None,
         "headers": headers_array(headers_of(messages)) if "headers" in want else None,
     }
-    columns = [pa.nulls(count, field.type) if filled[field.name] is None else filled[field.name] for field in RAW]
+    given = [(field, filled.get(field.name)) for field in RAW]
+    columns = [pa.nulls(count, field.type) if column is None else column for field, column in given]
     return pa.RecordBatch.from_arrays(columns, schema=RAW)
 
 

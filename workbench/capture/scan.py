@@ -15,7 +15,6 @@ from workbench.capture import aborted
 from workbench.capture.crew import Interrupts, Job, run
 from workbench.capture.lanes import divide, process_count
 from workbench.capture.parts import Parts, Segment, owned, prepare, remaining, save_manifest
-from workbench.capture.readers import reader_name
 from workbench.capture.schema import OUTCOME, capture_schema
 from workbench.capture.spec import CaptureSpec, PartitionRange
 from workbench.capture.work import Kind
@@ -51,7 +50,9 @@ class Capture:
         schema: of every file.
         outcome: one row a partition: topic, partition i32, start_offset, end_offset, next_offset (how far it got,
             without a gap) i64, records i64, bytes i64, error string (null: none), truncated bool (next < end).
-        reader: ``wire`` or ``client``: the reader it began with; old message formats are left to the latter.
+        batches: Parquet files of schema ``BATCHES``: the record batches that the wire reader read; one that lies across
+            two ranges, or that a killed run had read already, comes more than once.
+        reader: ``wire``, ``client`` or ``wire+client``, as it was read; empty where nothing was.
         truncated: some partition was not read to its end.
         seconds: wall time, earlier runs included.
     """
@@ -59,6 +60,7 @@ class Capture:
     files: tuple[Path, ...]
     schema: pa.Schema
     outcome: pa.Table
+    batches: tuple[Path, ...]
     reader: str
     truncated: bool
     seconds: float
@@ -72,8 +74,9 @@ def capture(
 ) -> Capture:
     """Reads the ranges of a spec into Parquet files in a folder.
 
-    Reads up to the end offsets of the spec with read_uncommitted; where holes may be aborted transactions, again with
-    read_committed. Killed at any moment and called again with the same spec and folder, it goes on where it was.
+    Reads up to the end offsets of the spec, what aborted transactions wrote too; where the client library reads, and holes
+    may be aborted transactions, again with read_committed. Killed at any moment and called again with the same spec and
+    folder, it goes on where it was.
     Ctrl-C keeps what was read and returns a truncated capture.
 
     Args:
@@ -167,17 +170,19 @@ class _Scan:
             # A run that goes on later must look at the marks again.
             self.manifest["marked"] = True
             save_manifest(self.folder, self.manifest)
-            aborted.mark(self.parts, found, self.present, unknown)
+            aborted.mark(self.parts, checked, found, self.present, unknown)
 
     def result(self) -> Capture:
         """The capture as its files tell it."""
-        outcome = _outcome(self.spec.ranges(), self.parts.segments())
+        segments = self.parts.segments()
+        outcome = _outcome(self.spec.ranges(), segments)
         cut = any(outcome["truncated"].to_pylist())
         return Capture(
             files=self.parts.files(),
             schema=capture_schema(self.spec.include_values),
             outcome=outcome,
-            reader=reader_name(self.settings, self.spec),
+            batches=self.parts.batches(),
+            reader="+".join(sorted({one.reader for one in segments}, reverse=True)),
             truncated=cut or self.interrupts.seen,
             seconds=float(self.manifest["seconds"]),
         )

@@ -1,4 +1,4 @@
-"""The two schemas of a capture: what a reader yields, and what is kept."""
+"""The schemas of a capture: what a reader yields, what is kept of it, and how the scan ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pyarrow as pa
 
 HEADERS = pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.binary())]))
 
-# What every reader yields. timestamp_type: -1 none, 0 create time, 1 append time.
+# What every reader yields. timestamp_type: -1 none, 0 create time, 1 append time. is_aborted: null where the reader
+# cannot tell (the client library), false at and above the last stable offset.
 RAW = pa.schema(
     [
         ("topic", pa.string()),
@@ -18,6 +19,33 @@ RAW = pa.schema(
         ("key", pa.binary()),
         ("value", pa.binary()),
         ("headers", HEADERS),
+        ("is_aborted", pa.bool_()),
+    ]
+)
+
+# What the wire reader knows of each record batch, one row each. Null: there is none (producer_id and what belongs to it
+# for plain senders, marker and coordinator_epoch but for transaction markers, first_ms with append time), or not known.
+BATCHES = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("base_offset", pa.int64()),
+        ("last_offset", pa.int64()),
+        ("records", pa.int32()),
+        ("leader_epoch", pa.int32()),
+        ("producer_id", pa.int64()),
+        ("producer_epoch", pa.int16()),
+        ("base_sequence", pa.int32()),
+        ("is_transactional", pa.bool_()),
+        ("is_control", pa.bool_()),
+        ("is_aborted", pa.bool_()),
+        ("marker", pa.string()),
+        ("coordinator_epoch", pa.int32()),
+        ("codec", pa.string()),
+        ("crc", pa.uint32()),
+        ("size_bytes", pa.int32()),
+        ("first_timestamp_ms", pa.int64()),
+        ("max_timestamp_ms", pa.int64()),
     ]
 )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -136,7 +136,7 @@ def _within(chunk: Chunk, records: int | None) -> Chunk:
         return chunk
     batch = chunk.batch.slice(0, max(0, records))
     last = dict(zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True))
-    return Chunk(batch, {partition: offset + 1 for partition, offset in last.items()}, chunk.errors)
+    return replace(chunk, batch=batch, positions={partition: offset + 1 for partition, offset in last.items()})
 
 
 @contextmanager
@@ -179,6 +179,27 @@ def _quick_switches() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+@dataclass
+class _Lot:
+    """What one part is made of."""
+
+    batches: list[Any] = field(default_factory=list)
+    heads: list[Any] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+    reader: str = "wire"
+
+    def add(self, chunk: Chunk) -> None:
+        if chunk.batch is not None:
+            self.batches.append(chunk.batch)
+            self.rows += chunk.batch.num_rows
+            self.bytes += chunk.batch.nbytes
+        if chunk.heads is not None:
+            self.heads.append(chunk.heads)
+        if chunk.reader == "client":
+            self.reader = "client"  # of any of it: then all of it is looked at again
+
+
 class _Flusher:
     """Collects chunks of one round, derives their rows in one thread and writes parts in another, in order.
 
@@ -187,8 +208,7 @@ class _Flusher:
 
     def __init__(self, parts: Parts, ranges: Round, derive: Derive) -> None:
         self._parts, self._topic, self._derive = parts, ranges[0].topic, derive
-        self._batches: list[Any] = []
-        self._rows = self._bytes = 0
+        self._lot = _Lot()
         self._written = {part.partition: part.start_offset for part in ranges}
         self._positions = dict(self._written)
         self._errors: dict[int, str] = {}
@@ -217,11 +237,8 @@ class _Flusher:
         moved = sum(at - self._positions[partition] for partition, at in chunk.positions.items())
         self._positions |= chunk.positions
         self._errors |= chunk.errors
-        if chunk.batch is not None:
-            self._batches.append(chunk.batch)
-            self._rows += chunk.batch.num_rows
-            self._bytes += chunk.batch.nbytes
-        if self._rows >= FLUSH_ROWS or self._bytes >= FLUSH_BYTES:
+        self._lot.add(chunk)
+        if self._lot.rows >= FLUSH_ROWS or self._lot.bytes >= FLUSH_BYTES:
             self._flush()
         return moved
 
@@ -229,8 +246,8 @@ class _Flusher:
         if self._positions == self._written and self._errors == self._told_errors:
             return
         written = self._join()
-        work = (written, self._batches, dict(self._written), dict(self._positions), dict(self._errors))
-        self._batches, self._rows, self._bytes = [], 0, 0
+        work = (written, self._lot, dict(self._written), dict(self._positions), dict(self._errors))
+        self._lot = _Lot()
         self._written, self._told_errors = dict(self._positions), dict(self._errors)
         self._derived = self._deriving.submit(self._make, *work)
 
@@ -242,23 +259,31 @@ class _Flusher:
     def _make(
         self,
         before: Future[Any] | None,
-        batches: list[Any],
+        lot: _Lot,
         starts: dict[int, int],
         ends: dict[int, int],
         errors: dict[int, str],
     ) -> Future[Any]:
-        table = self._derive(batches)
-        counts = _counts(batches)
+        table = self._derive(lot.batches)
+        counts = _counts(lot.batches)
         segments = [
             Segment(
-                self._topic, partition, start, ends[partition], *counts.get(partition, (0, 0)), errors.get(partition)
+                topic=self._topic,
+                partition=partition,
+                start=start,
+                end=ends[partition],
+                records=counts.get(partition, (0, 0))[0],
+                bytes=counts.get(partition, (0, 0))[1],
+                error=errors.get(partition),
+                reader=lot.reader,
             )
             for partition, start in starts.items()
             if ends[partition] != start or partition in errors
         ]
+        heads = pa.Table.from_batches(lot.heads) if lot.heads else None
         if before is not None:
             before.result()
-        return self._writing.submit(self._parts.write, table, segments)
+        return self._writing.submit(self._parts.write, table, segments, heads)
 
 
 def _counts(batches: list[Any]) -> dict[int, tuple[int, int]]:

@@ -82,7 +82,7 @@ static inline void put_byte(Column *column, uint8_t value) { column->data[column
 
 enum {
     OFFSETS, TIMES, KINDS, EPOCHS, KEY_ENDS, KEYS, KEY_VALID, VALUE_ENDS, VALUES, VALUE_VALID,
-    LIST_ENDS, NAME_ENDS, NAMES, HEADER_ENDS, HEADERS, HEADER_VALID, COLUMNS
+    LIST_ENDS, NAME_ENDS, NAMES, HEADER_ENDS, HEADERS, HEADER_VALID, ABORTED, COLUMNS
 };
 
 typedef struct {
@@ -95,7 +95,7 @@ typedef struct {
 typedef struct {
     Py_buffer view;
     int64_t count, base_offset, last_delta, base_time, epoch;
-    int append_time;
+    int append_time, aborted;
 } Batch;
 
 typedef struct {
@@ -198,7 +198,7 @@ static int reserve_headers(Column *columns, int64_t count) {
 /* What stands for the headers of a record with a name that is not UTF-8: one replacement character, without a value. */
 static const char *put_unreadable(Table *table, const size_t *sizes, int64_t headers) {
     Column *columns = table->columns;
-    for (int i = NAME_ENDS; i < COLUMNS; i++)
+    for (int i = NAME_ENDS; i < ABORTED; i++)
         columns[i].size = sizes[i - NAME_ENDS];
     table->headers = headers + 1;
     if (!reserve_headers(columns, 1))
@@ -213,7 +213,7 @@ static const char *parse_headers(Cursor *cursor, Table *table, int keep) {
     Column *columns = table->columns;
     const char *problem;
     const uint8_t *unused;
-    size_t sizes[COLUMNS - NAME_ENDS];
+    size_t sizes[ABORTED - NAME_ENDS];
     int64_t count, size, headers = table->headers;
     int readable = 1;
     if (!varint(cursor, &count) || count < 0 || count > (cursor->end - cursor->at) / SMALLEST_HEADER)
@@ -224,7 +224,7 @@ static const char *parse_headers(Cursor *cursor, Table *table, int keep) {
                 return "a header is damaged";
         return NULL;
     }
-    for (int i = NAME_ENDS; i < COLUMNS; i++)
+    for (int i = NAME_ENDS; i < ABORTED; i++)
         sizes[i - NAME_ENDS] = columns[i].size;
     if (!reserve_headers(columns, count))
         return NO_MEMORY;
@@ -287,6 +287,7 @@ static const char *parse_record(
     put_int64(&columns[TIMES], size);
     put_byte(&columns[KINDS], (uint8_t)(about->append_time ? 1 : 0));
     put_int32(&columns[EPOCHS], (int32_t)about->epoch);
+    put_byte(&columns[ABORTED], (uint8_t)(about->aborted ? 1 : 0));
     table->rows++;
     return NULL;
 }
@@ -294,7 +295,7 @@ static const char *parse_record(
 /* ---- one batch ---- */
 
 static int reserve_batch(Table *table, const Batch *batch, int want) {
-    static const uint8_t widths[COLUMNS] = {8, 8, 1, 4, 4, 0, 1, 4, 0, 1, 4, 0, 0, 0, 0, 0};
+    static const uint8_t widths[COLUMNS] = {8, 8, 1, 4, 4, 0, 1, 4, 0, 1, 4, 0, 0, 0, 0, 0, 1};
     size_t length = (size_t)batch->view.len;
     Column *columns = table->columns;
     for (int i = 0; i < COLUMNS; i++)
@@ -382,8 +383,8 @@ static PyObject *answer(Table *table, Py_ssize_t failed, Py_ssize_t position, co
 
 static int take_batch(PyObject *item, Batch *batch) {
     long long count, base_offset, last_delta, base_time, epoch;
-    if (!PyArg_ParseTuple(item, "y*LLLLpL", &batch->view, &count, &base_offset, &last_delta, &base_time,
-                          &batch->append_time, &epoch))
+    if (!PyArg_ParseTuple(item, "y*LLLLpLp", &batch->view, &count, &base_offset, &last_delta, &base_time,
+                          &batch->append_time, &epoch, &batch->aborted))
         return 0;
     batch->count = count;
     batch->base_offset = base_offset;
@@ -417,6 +418,7 @@ static PyObject *parse_all(Batch *batches, Py_ssize_t count, int64_t low, int64_
     pack_bits(&table.columns[KEY_VALID]);
     pack_bits(&table.columns[VALUE_VALID]);
     pack_bits(&table.columns[HEADER_VALID]);
+    pack_bits(&table.columns[ABORTED]);
     Py_END_ALLOW_THREADS
     out = problem == NO_MEMORY ? PyErr_NoMemory() : answer(&table, failed, position, problem);
     for (int i = 0; i < COLUMNS; i++)

@@ -1,12 +1,12 @@
-"""Record batches of format 2 in the bytes of a Fetch response: their heads, their checksums, their codecs."""
+"""Record batches of format 2 in the bytes of a Fetch response: their heads and checksums."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from workbench.capture.wire.codecs import CODEC_BITS, LARGEST_BODY, Codecs, TooLarge, codec_name
 from workbench.capture.wire.errors import DamagedBatch, NotForWire
 
 HEAD = struct.Struct(">qiibIhiqqqhii")
@@ -17,9 +17,7 @@ CHECKED_FROM = 21  # the checksum covers what comes behind it
 RECORDS_AT = HEAD_BYTES - CHECKED_FROM
 LARGEST_OFFSET = (1 << 63) - 1
 
-CODEC_BITS, APPEND_TIME, CONTROL = 0x07, 0x08, 0x20
-XERIAL = b"\x82SNAPPY\x00"
-XERIAL_HEAD = 16
+APPEND_TIME, TRANSACTIONAL, CONTROL = 0x08, 0x10, 0x20
 
 
 class Batch(NamedTuple):
@@ -34,6 +32,9 @@ class Batch(NamedTuple):
         crc: CRC-32C of ``checked``.
         first_ms: timestamp that its records count from, milliseconds.
         max_ms: of its latest record, milliseconds; with append time, of all.
+        producer_id: of an idempotent or transactional producer; -1 for others.
+        producer_epoch: of that producer id; -1 for none.
+        base_sequence: sequence of its first record; -1 for none.
         checked: everything from the attributes on.
     """
 
@@ -45,12 +46,20 @@ class Batch(NamedTuple):
     crc: int
     first_ms: int
     max_ms: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
     checked: bytes
 
     @property
     def is_control(self) -> bool:
         """Whether it holds transaction markers or the like, which nobody reads as records."""
         return bool(self.attributes & CONTROL)
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether it belongs to a transaction; its marker does too."""
+        return bool(self.attributes & TRANSACTIONAL)
 
     @property
     def append_ms(self) -> int | None:
@@ -119,72 +128,43 @@ def _in_order(batch: Batch, before: list[Batch]) -> bool:
 
 
 def _batch(data: bytes, at: int, size: int) -> Batch:
-    base, _length, epoch, _magic, crc, attributes, last_delta, first_ms, max_ms, *_, count = HEAD.unpack_from(data, at)
+    (base, _length, epoch, _magic, crc, attributes, last_delta, first_ms, max_ms,
+     producer, producer_epoch, sequence, count) = HEAD.unpack_from(data, at)  # fmt: skip
     checked = data[at + CHECKED_FROM : at + size]
-    return Batch(base, base + last_delta, count, epoch, attributes, crc, first_ms, max_ms, checked)
+    return Batch(
+        base,
+        base + last_delta,
+        count,
+        epoch,
+        attributes,
+        crc,
+        first_ms,
+        max_ms,
+        producer,
+        producer_epoch,
+        sequence,
+        checked,
+    )
 
 
-def body(batch: Batch, topic: str, partition: int) -> Any:
+def body(batch: Batch, topic: str, partition: int, codecs: Codecs) -> Any:
     """The records of a batch, checked and decompressed: a buffer.
 
     Raises:
-        DamagedBatch: the checksum does not fit, or the codec cannot read it.
+        DamagedBatch: the checksum does not fit, the codec cannot read it, or too much would come out.
     """
     import google_crc32c
 
     if google_crc32c.value(batch.checked) != batch.crc:
         raise DamagedBatch(topic, partition, batch.base_offset, "the checksum (CRC-32C) does not fit")
-    codec = batch.attributes & CODEC_BITS
     data = memoryview(batch.checked)[RECORDS_AT:]
-    if codec == 0:
-        return data
-    if codec not in _CODECS:
-        raise DamagedBatch(topic, partition, batch.base_offset, f"unknown codec {codec}")
-    name, decompress = _CODECS[codec]
+    name = codec_name(batch.attributes)
+    if name == "unknown":
+        raise DamagedBatch(topic, partition, batch.base_offset, f"unknown codec {batch.attributes & CODEC_BITS}")
     try:
-        return decompress(data)
+        return codecs.decompressed(name, data)
+    except TooLarge as error:
+        why = f"it claims to expand to more than {LARGEST_BODY >> 20} MiB"
+        raise DamagedBatch(topic, partition, batch.base_offset, why) from error
     except Exception as error:  # the codecs raise their own; all mean that the bytes are damaged
         raise DamagedBatch(topic, partition, batch.base_offset, f"{name} cannot decompress it") from error
-
-
-def _gzip(data: memoryview) -> Any:
-    import cramjam
-
-    return cramjam.gzip.decompress(data)
-
-
-def _lz4(data: memoryview) -> Any:
-    import cramjam
-
-    return cramjam.lz4.decompress(data)
-
-
-def _zstd(data: memoryview) -> Any:
-    import cramjam
-
-    return cramjam.zstd.decompress(data)
-
-
-def _snappy(data: memoryview) -> Any:
-    """Java's framing (blocks behind their sizes), or one plain block as librdkafka's senders may write."""
-    import cramjam
-
-    if data[: len(XERIAL)] != XERIAL:
-        return cramjam.snappy.decompress_raw(data)
-    blocks, at = [], XERIAL_HEAD
-    while at < len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        at += 4
-        if size > len(data) - at:
-            raise ValueError("a block is cut")
-        blocks.append(memoryview(cramjam.snappy.decompress_raw(data[at : at + size])))
-        at += size
-    return b"".join(blocks)
-
-
-_CODECS: dict[int, tuple[str, Callable[[memoryview], Any]]] = {
-    1: ("gzip", _gzip),
-    2: ("snappy", _snappy),
-    3: ("lz4", _lz4),
-    4: ("zstd", _zstd),
-}

@@ -23,6 +23,7 @@ MISSING_SECONDS = 3.0
 class _Partition:
     at: int
     end: int
+    stable: int  # below it read_committed is asked for, which tells what was aborted
     size: int = 0  # a batch that needs more bytes than its share
     empty: int = 0  # answers in a row without records
 
@@ -30,19 +31,21 @@ class _Partition:
 class Fetcher:
     """Keeps one fetch under way with each leader; what comes back is taken with ``take``."""
 
-    def __init__(self, transport: Transport, topic: str, ranges: Sequence[tuple[int, int, int]], size: int) -> None:
+    def __init__(
+        self, transport: Transport, topic: str, ranges: Sequence[tuple[int, int, int, int]], size: int
+    ) -> None:
         """Starts without sending anything.
 
         Args:
             transport: connections.
             topic: what to read.
-            ranges: (partition, start, end), none of them empty.
+            ranges: (partition, start, end, last stable offset), none of them empty.
             size: bytes of a response, about.
         """
         self.complaint = ""
         self.leaders: dict[int, Leader] = {}
         self._transport, self._topic, self._bytes = transport, topic, size
-        self._todo = {partition: _Partition(start, end) for partition, start, end in ranges}
+        self._todo = {one: _Partition(start, end, min(stable, end)) for one, start, end, stable in ranges}
         self._asked: dict[int, Sequence[Ask]] = {}
         self._asked_last: Sequence[Ask] = ()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
@@ -92,6 +95,9 @@ class Fetcher:
         partitions = sorted(partitions, key=lambda one: -self._todo[one].empty)
         if self._todo[partitions[0]].empty >= EMPTY_OFTEN:
             partitions = partitions[:1]
+        # The isolation level is one for the whole request.
+        stable = self._is_stable(partitions[0])
+        partitions = [one for one in partitions if self._is_stable(one) == stable]
         share = max(SMALLEST_FETCH, self._bytes // len(partitions))
         asks = [
             Ask(one, self._todo[one].at, self.leaders[one].epoch, max(share, self._todo[one].size))
@@ -99,7 +105,10 @@ class Fetcher:
         ]
         self._asked[node] = asks
         most = max(self._bytes, *(ask.max_bytes for ask in asks))
-        self._transport.fetch(node, self._topic, asks, most, self._answers.put)
+        self._transport.fetch(node, self._topic, asks, most, self._answers.put, stable=stable)
+
+    def _is_stable(self, partition: int) -> bool:
+        return self._todo[partition].at < self._todo[partition].stable
 
     def take(self, seconds: float) -> Answer | None:
         """The next answer; None when there is none in time."""
@@ -148,7 +157,12 @@ class Fetcher:
             return False
         todo.empty += 1
         alone = len(self._asked_last) == 1
-        return alone and todo.empty >= EMPTY_OFTEN and part.high_watermark >= todo.end
+        if not alone or todo.empty < EMPTY_OFTEN:
+            return False
+        if todo.at < todo.stable:
+            todo.stable = todo.at  # the last stable offset fell back: what is above it is read without judging it
+            return False
+        return part.high_watermark >= todo.end
 
     def grow(self, partition: int, size: int) -> bool:
         """Asks for more bytes of a partition; False when so many cannot be had."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.capture.reader import GIVE_UP_SECONDS, POLL_SECONDS, SILENCE_SECONDS, Chunk
 from workbench.capture.spec import Limits, PartitionRange
 from workbench.capture.wire.batches import Batch, Split, body, split
+from workbench.capture.wire.codecs import Codecs
 from workbench.capture.wire.errors import DamagedBatch
 from workbench.capture.wire.fetcher import FETCH_BYTES, SMALLEST_FETCH, Fetcher
+from workbench.capture.wire.heads import Head, heads_batch
 from workbench.capture.wire.rows import rows_of
+from workbench.capture.wire.transactions import Aborted, marker_of
 from workbench.capture.wire.transport import Part, Transport
 
 CHUNK_BYTES = 8 << 20  # decompressed; larger only where one batch is
@@ -21,7 +25,7 @@ OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE = 1, 2
 
 
 class WireReader:
-    """Reads record batches; every record that is in the log, those of aborted transactions too.
+    """Reads record batches; every record that is in the log, those of aborted transactions marked as such.
 
     Reads: Metadata, Fetch, ListOffsets (only for partitions that stay silent or were cut).
     """
@@ -65,6 +69,21 @@ class WireReader:
                     return
 
 
+@dataclass
+class _Pending:
+    """Batches of one partition that are parsed together."""
+
+    heads: list[Head] = field(default_factory=list)
+    records: list[tuple[Batch, Any, bool]] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, head: Head, data: Any) -> None:
+        self.heads.append(head)
+        if not head.batch.is_control:
+            self.records.append((head.batch, data, head.is_aborted))
+            self.size += memoryview(data).nbytes
+
+
 class _Scan:
     """One topic's ranges while they are read."""
 
@@ -83,7 +102,13 @@ class _Scan:
         self.active = {part.partition for part in ranges if part.offsets}
         self.errors: dict[int, str] = {}
         self._transport = transport
-        todo = [(part.partition, part.start_offset, part.end_offset) for part in ranges if part.offsets]
+        self._stable = {part.partition: part.last_stable_offset for part in ranges}
+        self._codecs = Codecs()
+        todo = [
+            (part.partition, part.start_offset, part.end_offset, part.last_stable_offset)
+            for part in ranges
+            if part.offsets
+        ]
         self._fetcher = Fetcher(transport, topic, todo, sizes[0])
         self._chunk_bytes = sizes[1]
         self._told, self._told_errors = dict(self.positions), dict(self.errors)
@@ -94,11 +119,11 @@ class _Scan:
         began, before = time.monotonic(), dict(self.positions)
         self._ask()
         answer = self._fetcher.take(POLL_SECONDS)
-        found = [one for one in map(self._sorted, answer.parts if answer else ()) if one is not None]
+        found = [one for part in (answer.parts if answer else ()) if (one := self._sorted(part)) is not None]
         self._ask()  # the next answer travels while this one is parsed
         waited = time.monotonic() - began
-        for partition, records in found:
-            yield from self._records(partition, records)
+        for part, records in found:
+            yield from self._records(part, records)
         if self.positions == before:
             self._was_silent(waited)
         else:
@@ -109,16 +134,16 @@ class _Scan:
         for partition, error in self._fetcher.ask().items():
             self._finish(partition, self._reason(error))
 
-    def _chunk(self, batch: Any | None) -> Iterator[Chunk]:
+    def _chunk(self, batch: Any | None, heads: Any | None = None) -> Iterator[Chunk]:
         """What is new since the last chunk."""
         moved = {partition: at for partition, at in self.positions.items() if at != self._told[partition]}
-        if batch is not None or moved or self.errors != self._told_errors:
+        if batch is not None or heads is not None or moved or self.errors != self._told_errors:
             self._told, self._told_errors = dict(self.positions), dict(self.errors)
-            yield Chunk(batch, moved, dict(self.errors))
+            yield Chunk(batch, moved, dict(self.errors), heads, reader="wire")
 
     # ---- what a leader said of one partition ----
 
-    def _sorted(self, part: Part) -> tuple[int, Split] | None:
+    def _sorted(self, part: Part) -> tuple[Part, Split] | None:
         """The batches of a partition, and the next fetch moved behind them."""
         partition = part.partition
         at = self._fetcher.position(partition)
@@ -136,7 +161,7 @@ class _Scan:
             self._move(partition, self.ends[partition])
         if found.damage:
             self._fetcher.drop(partition)
-        return partition, found
+        return part, found
 
     def _too_large(self, partition: int, size: int) -> None:
         if not self._fetcher.grow(partition, size):
@@ -166,44 +191,44 @@ class _Scan:
 
     # ---- records ----
 
-    def _records(self, partition: int, found: Split) -> Iterator[Chunk]:
+    def _records(self, part: Part, found: Split) -> Iterator[Chunk]:
         """Chunks of a partition's batches; behind damage nothing is trusted."""
-        pending: list[tuple[Batch, Any]] = []
-        size, damage = 0, found.damage
-        upto = self.positions[partition]
+        partition, pending = part.partition, _Pending()
+        aborted = Aborted(part.aborted or (), self._stable[partition])
+        damage, upto = found.damage, self.positions[partition]
         for batch in found.batches:
             if batch.base_offset >= self.ends[partition]:
                 upto = self.ends[partition]
                 break
             try:
                 # Control batches hold markers, no records; they are checked like all others.
-                data = body(batch, self.topic, partition)
+                data = body(batch, self.topic, partition, self._codecs)
+                marker = marker_of(batch, data, self.topic, partition) if batch.is_control else None
             except DamagedBatch as error:
                 damage = error
                 break
             upto = batch.last_offset + 1
-            if not batch.is_control:
-                pending.append((batch, data))
-                size += memoryview(data).nbytes
-            if size >= self._chunk_bytes:
+            pending.add(Head(batch, marker, aborted.is_aborted(batch, marker)), data)
+            if pending.size >= self._chunk_bytes:
                 yield from self._parsed(partition, pending, upto)
-                pending, size = [], 0
+                pending = _Pending()
         yield from self._parsed(partition, pending, upto)
         if damage:
             self._damaged(partition, damage)
 
-    def _parsed(self, partition: int, batches: list[tuple[Batch, Any]], upto: int) -> Iterator[Chunk]:
+    def _parsed(self, partition: int, pending: _Pending, upto: int) -> Iterator[Chunk]:
         if partition not in self.active:
             return
-        if not batches:
-            self._move(partition, upto)
-            return
-        low, high = self.positions[partition], self.ends[partition]
-        rows, damage = rows_of(batches, self.topic, partition, low=low, high=high, want=self.want)
+        rows, damage = None, None
+        if pending.records:
+            low, high = self.positions[partition], self.ends[partition]
+            rows, damage = rows_of(pending.records, self.topic, partition, low=low, high=high, want=self.want)
         self._move(partition, damage.offset if damage else upto)
         if damage:
             self._damaged(partition, damage)
-        yield from self._chunk(rows if rows.num_rows else None)
+        trusted = [head for head in pending.heads if damage is None or head.batch.base_offset < damage.offset]
+        heads = heads_batch(trusted, self.topic, partition) if trusted else None
+        yield from self._chunk(rows if rows is not None and rows.num_rows else None, heads)
 
     def _move(self, partition: int, position: int) -> None:
         self.positions[partition] = max(self.positions[partition], min(position, self.ends[partition]))

@@ -16,19 +16,19 @@ _WANT = {"key": 1, "value": 2, "headers": 4}
 
 
 def rows_of(
-    batches: Sequence[tuple[Batch, Any]], topic: str, partition: int, *, low: int, high: int, want: set[str]
+    batches: Sequence[tuple[Batch, Any, bool]], topic: str, partition: int, *, low: int, high: int, want: set[str]
 ) -> tuple[Any, DamagedBatch | None]:
     """(RecordBatch of schema ``RAW``, what was wrong behind it).
 
     Args:
-        batches: heads and bodies, none of them control batches.
+        batches: heads, bodies, whether they were aborted; none of them control batches.
         topic: their topic.
         partition: their partition.
         low: first offset to keep.
         high: the first that is not kept.
         want: optional raw columns to fill, as ``raw_batch`` takes them.
     """
-    given = [_given(batch, body) for batch, body in batches]
+    given = [_given(*one) for one in batches]
     flags = sum(flag for name, flag in _WANT.items() if name in want)
     rows, headers, blocks, failed, position, problem = parse(given, low, high, flags)
     damage = None
@@ -42,10 +42,11 @@ def rows_of(
     return pa.RecordBatch.from_arrays(arrays, schema=RAW), damage
 
 
-def _given(batch: Batch, body: Any) -> tuple[Any, int, int, int, int, bool, int]:
+def _given(batch: Batch, body: Any, aborted: bool) -> tuple[Any, int, int, int, int, bool, int, bool]:
     time = batch.first_ms if batch.append_ms is None else batch.append_ms
     last_delta = batch.last_offset - batch.base_offset
-    return (body, batch.records, batch.base_offset, last_delta, time, batch.append_ms is not None, batch.leader_epoch)
+    by_broker = batch.append_ms is not None
+    return (body, batch.records, batch.base_offset, last_delta, time, by_broker, batch.leader_epoch, aborted)
 
 
 def _repeat(value: Any, kind: Any, count: int) -> Any:
@@ -54,8 +55,11 @@ def _repeat(value: Any, kind: Any, count: int) -> Any:
 
 def _columns(rows: int, headers: int, blocks: list[Any], want: set[str]) -> dict[str, Any]:
     (offsets, times, kinds, epochs, key_ends, keys, key_valid, value_ends, values, value_valid,
-     list_ends, name_ends, names, header_ends, header_values, header_valid) = blocks  # fmt: skip
-    out = {"offset": pa.Array.from_buffers(pa.int64(), rows, [None, offsets])}
+     list_ends, name_ends, names, header_ends, header_values, header_valid, aborted) = blocks  # fmt: skip
+    out = {
+        "offset": pa.Array.from_buffers(pa.int64(), rows, [None, offsets]),
+        "is_aborted": pa.Array.from_buffers(pa.bool_(), rows, [None, aborted]),
+    }
     if "timestamp" in want:
         out["timestamp_ms"] = pa.Array.from_buffers(pa.int64(), rows, [None, times])
         out["timestamp_type"] = pa.Array.from_buffers(pa.int8(), rows, [None, kinds])

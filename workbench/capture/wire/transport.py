@@ -35,12 +35,21 @@ class Ask(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One partition of an answer; ``records`` is empty when there are none."""
+    """One partition of an answer.
+
+    Attributes:
+        partition: which.
+        error_code: Kafka's; 0 is none.
+        high_watermark: end of what is replicated.
+        records: bytes of batches; empty when there are none.
+        aborted: (first offset, producer id) of the aborted transactions that overlap them; None when not asked for.
+    """
 
     partition: int
     error_code: int
     high_watermark: int
     records: bytes
+    aborted: Sequence[tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,9 +167,27 @@ class Transport:
             raise for_code(found.error_code)
         return int(found.offset)
 
-    def fetch(self, node: int, topic: str, asks: Sequence[Ask], max_bytes: int, done: Callable[[Answer], None]) -> None:
-        """Sends a fetch and returns; ``done`` is called on another thread, once, whatever happens."""
-        request = _fetch_request(topic, asks, max_bytes)
+    def fetch(
+        self,
+        node: int,
+        topic: str,
+        asks: Sequence[Ask],
+        max_bytes: int,
+        done: Callable[[Answer], None],
+        *,
+        stable: bool,
+    ) -> None:
+        """Sends a fetch and returns; ``done`` is called on another thread, once, whatever happens.
+
+        Args:
+            node: the leader to ask.
+            topic: theirs.
+            asks: partitions.
+            max_bytes: of the whole answer, about.
+            done: takes the answer.
+            stable: read_committed: only below the last stable offset, with the list of what was aborted.
+        """
+        request = _fetch_request(topic, asks, max_bytes, stable=stable)
         try:
             self._manager.call_soon(self._fetch, node, request, done)
         except Exception as error:  # noqa: BLE001 - a closed loop raises what ended it
@@ -184,7 +211,7 @@ class Transport:
         return await self._manager.wait_for(sent, CONNECT_SECONDS * 1000)
 
 
-def _fetch_request(topic: str, asks: Sequence[Ask], max_bytes: int) -> Any:
+def _fetch_request(topic: str, asks: Sequence[Ask], max_bytes: int, *, stable: bool) -> Any:
     from kafka.protocol.consumer import FetchRequest
 
     place = FetchRequest.FetchTopic
@@ -204,7 +231,7 @@ def _fetch_request(topic: str, asks: Sequence[Ask], max_bytes: int) -> Any:
         max_wait_ms=WAIT_MS,
         min_bytes=1,
         max_bytes=max_bytes,
-        isolation_level=0,
+        isolation_level=int(stable),
         session_id=0,
         session_epoch=-1,
         topics=[place(topic=topic, partitions=parts)],
@@ -221,7 +248,12 @@ def _parts(response: Any) -> list[Part]:
     if getattr(response, "error_code", 0):
         raise for_code(response.error_code) if for_code(response.error_code) is not NoError else RuntimeError
     return [
-        Part(one.partition_index, one.error_code, one.high_watermark, bytes(one.records or b""))
+        Part(one.partition_index, one.error_code, one.high_watermark, bytes(one.records or b""), _aborted(one))
         for topic in response.responses
         for one in topic.partitions
     ]
+
+
+def _aborted(part: Any) -> list[tuple[int, int]] | None:
+    listed = part.aborted_transactions
+    return None if listed is None else [(one.first_offset, one.producer_id) for one in listed]
