@@ -32,7 +32,7 @@ def main(bootstrap: str, topic: str, processes: int) -> None:
 
 
 def whole_topic(sources: Sources, topic: str, processes: int) -> CaptureSpec:
-    """All of a topic as it is now, values and headers included."""
+    """All of a topic as it is now: keys, values, headers, times and ids, as the other side reads them."""
     ranges = tuple(
         PartitionRange(
             topic, row["partition"], row["log_start_offset"], row["high_watermark"], row["last_stable_offset"]
@@ -40,7 +40,7 @@ def whole_topic(sources: Sources, topic: str, processes: int) -> CaptureSpec:
         for row in sources.cluster.offsets([topic]).table.to_pylist()
     )
     places = (TopicSpec(topic, "source", IdFrom.parse("json:$.messageId"), ranges),)
-    return CaptureSpec(topics=places, include_values=True, processes=processes)
+    return CaptureSpec(topics=places, include_values=True, want=frozenset({"key", "headers"}), processes=processes)
 
 
 if __name__ == "__main__":

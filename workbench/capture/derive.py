@@ -6,7 +6,7 @@ message is data here: it meets SQL as columns of a registered table, never as te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from workbench.capture.schema import RAW, capture_schema
 from workbench.capture.spec import CaptureSpec, IdFrom, TopicSpec
 
 LONGEST_ID = 512
+ROWS_A_QUERY = 16_384
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,16 @@ class Deriver:
 
     def __call__(self, batches: Sequence[Any]) -> Any:
         """A pyarrow.Table of the capture schema, in the order of the raw batches."""
-        raw = pa.Table.from_batches(batches, schema=RAW).combine_chunks()
-        if not raw.num_rows:
-            return self.schema.empty_table()
+        done = [self._derived(pa.Table.from_batches(block, schema=RAW).combine_chunks()) for block in _blocks(batches)]
+        return pa.concat_tables(done) if done else self.schema.empty_table()
+
+    def _derived(self, raw: Any) -> Any:
         names, contents = _two_lists(raw["headers"].combine_chunks())
         self._con.register("raw", _prepared(raw, names, contents, as_text=self.plan.needs_json))
         columns = _taken_over(raw, names, self.plan) | self._computed()
         columns["message_id"] = self._second_look(raw, columns["message_id"])
         if "event" in self.plan.spec.want:
-            columns |= event_columns(names, contents, columns["found"], len(self.plan.paths))
+            columns |= event_columns(names, contents, columns)
         if "origin" in self.plan.spec.want:
             columns |= origin_columns(names, raw, self.plan.topic)
         arrays = [_as(columns.get(field.name), field.type, raw.num_rows) for field in self.schema]
@@ -138,6 +140,19 @@ class Deriver:
             self._queries = self._queries[-1:]
             rows = self._con.sql(self._queries[0]).to_arrow_table()
         return {name: rows[name] for name in rows.column_names}
+
+
+def _blocks(batches: Sequence[Any]) -> Iterator[list[Any]]:
+    """Neighbours that are worth a query of their own; copying large batches together costs more than it saves."""
+    block: list[Any] = []
+    for batch in batches:
+        if batch.num_rows:
+            block.append(batch)
+        if sum(one.num_rows for one in block) >= ROWS_A_QUERY:
+            yield block
+            block = []
+    if block:
+        yield block
 
 
 def _array(column: Any) -> Any:
@@ -222,11 +237,10 @@ def capture_query(plan: Plan, *, trusting: bool = False) -> str:
     """
     document = "raw_text" if trusting and not plan.names("value") else "value"
     named = f"SELECT *, {', '.join(_offered(plan, parsed=document == 'value'))} FROM raw"
-    paths = "[" + ", ".join(map(quoted, plan.paths)) + "]"
-    found = f"json_extract_string({document}, {paths})" if plan.paths else "NULL::VARCHAR[]"
+    found = f"json_extract_string({document}, {_paths(plan.paths)})" if plan.paths else "NULL::VARCHAR"
     located = f"SELECT *, {document} AS document, {found} AS found FROM ({named})"
     computed = (
-        f"SELECT *, {_identity(plan.topic.id_from)} AS identity, {_scalar(plan.where)} AS is_due, "
+        f"SELECT *, {_identity(plan)} AS identity, {_scalar(plan.where)} AS is_due, "
         f"{_scalar(plan.spec.business_key)}::VARCHAR AS business, {_scalar(plan.spec.compare)}::VARCHAR AS compared "
         f"FROM ({located})"
     )
@@ -247,7 +261,15 @@ def _columns(plan: Plan) -> list[str]:
         "compare_hash": "compared" if spec.compare else None,
     }
     out += [f"CASE WHEN {c} IS NOT NULL THEN hash({c}) END AS {name}" for name, c in hashed.items() if c]
-    return [*out, "found"] if "event" in want else out
+    # Texts from the JSON as columns of their own; named by their path, as event_columns asks for them.
+    events = [*TYPE_PATHS, *VERSION_PATHS] if "event" in want else []
+    first = len(plan.paths) - len(events)
+    return [*out, *(f'found[{first + number}] AS "{path}"' for number, path in enumerate(events, 1))]
+
+
+def _paths(paths: list[str]) -> str:
+    """One path gives a text, several a list of texts."""
+    return quoted(paths[0]) if len(paths) == 1 else f"[{', '.join(map(quoted, paths))}]"
 
 
 def _offered(plan: Plan, *, parsed: bool) -> list[str]:
@@ -274,7 +296,8 @@ _SHORTENED = (
 )
 
 
-def _identity(id_from: IdFrom) -> str:
+def _identity(plan: Plan) -> str:
+    id_from = plan.topic.id_from
     if id_from.kind == "header":
         return _bytes_as_id(_header(id_from.name))
     if id_from.kind == "key":
@@ -284,7 +307,8 @@ def _identity(id_from: IdFrom) -> str:
     # Numbers become their text. Objects, arrays and booleans identify nothing; a text that only looks like one
     # ("{550e8400-...}") does: its type is asked for only then.
     is_text = f"json_type(document, {quoted(id_from.name)}) = 'VARCHAR'"
-    return f"CASE WHEN left(found[1], 1) IN ('{{', '[', 't', 'f') AND NOT {is_text} THEN NULL ELSE found[1] END"
+    text = "found" if len(plan.paths) == 1 else "found[1]"
+    return f"CASE WHEN left({text}, 1) IN ('{{', '[', 't', 'f') AND NOT {is_text} THEN NULL ELSE {text} END"
 
 
 def _bytes_as_id(blob: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -16,35 +16,27 @@ VERSION_HEADERS = ("event-version", "eventVersion")
 VERSION_PATHS = ("$.version",)
 
 
-def event_columns(names: Any, contents: Any, found: Any, paths: int) -> dict[str, Any]:
+def event_columns(names: Any, contents: Any, found: Mapping[str, Any]) -> dict[str, Any]:
     """Columns ``event_type`` and ``event_version``, null where there is none or it is no plain name.
 
     Args:
         names: header names, a list a record.
         contents: header values, a list a record.
-        found: texts found in the JSON, a list a record; those of ``TYPE_PATHS`` and ``VERSION_PATHS`` are its last.
-        paths: length of these lists.
+        found: texts found in the JSON, a column for each of ``TYPE_PATHS`` and ``VERSION_PATHS``.
     """
-    types = paths - len(TYPE_PATHS) - len(VERSION_PATHS)
-    versions = paths - len(VERSION_PATHS)
-    extracted = found.combine_chunks()
     return {
         "event_type": _first(
-            [*_in_headers(names, contents, TYPE_HEADERS), *_in_json(extracted, range(types, versions))], len(names)
+            [*_in_headers(names, contents, TYPE_HEADERS), *map(found.__getitem__, TYPE_PATHS)], len(names)
         ),
         "event_version": _first(
-            [*_in_headers(names, contents, VERSION_HEADERS), *_in_json(extracted, range(versions, paths))], len(names)
+            [*_in_headers(names, contents, VERSION_HEADERS), *map(found.__getitem__, VERSION_PATHS)], len(names)
         ),
     }
 
 
 def _first(columns: list[Any], rows: int) -> Any:
-    return pc.coalesce(*map(_plain, columns)) if columns else pa.nulls(rows, pa.string())
-
-
-def _in_json(found: Any, positions: range) -> Iterator[Any]:
-    for position in positions:
-        yield pc.list_element(found, position)
+    plain = [_plain(column) for column in columns if column.null_count < rows]
+    return pc.coalesce(*plain) if plain else pa.nulls(rows, pa.string())
 
 
 def _in_headers(names: Any, contents: Any, wanted: tuple[str, ...]) -> Iterator[Any]:

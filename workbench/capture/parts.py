@@ -31,8 +31,8 @@ REPEATING = [
     "role", "topic", "timestamp_type", "header_names.list.element", "event_type", "event_version", "dialect",
     "headers.list.element.name", "marker", "codec",
 ]  # fmt: skip
-# Half the time of level 1 for twice its size. Captures are scratch; what is saved is written anew.
-FAST = -5
+# Two thirds of the time of level 1 for three times its size. Captures are scratch; what is saved is written anew.
+FAST = -20
 # What readers of the files filter by.
 SORTED = ["partition", "offset", "timestamp_ms", "base_offset"]
 WAIT_FOR_WORKERS_SECONDS = 60.0

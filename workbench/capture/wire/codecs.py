@@ -10,7 +10,7 @@ NAMES = ("none", "gzip", "snappy", "lz4", "zstd")
 # A batch is at most message.max.bytes as compressed (1 MB unless somebody raised it); what is honest stays far below this.
 LARGEST_BODY = 256 << 20
 SMALLEST_ROOM = 16 << 10
-GROWTH = 4
+GROWTH = 4  # of a body against its compressed bytes, to begin with
 XERIAL = b"\x82SNAPPY\x00"
 XERIAL_HEAD = 16
 FULL = "whole buffer"  # cramjam's words for "the output does not fit"; a test holds them
@@ -28,11 +28,23 @@ def codec_name(attributes: int) -> str:
 
 
 class Codecs:
-    """Decompresses bodies; remembers how much room the last ones needed, so that it is nearly always right at once."""
+    """Decompresses bodies, most of them into memory that is used again and again: fresh pages cost as much as the codec."""
 
-    def __init__(self, largest: int = LARGEST_BODY) -> None:
+    def __init__(self, largest: int = LARGEST_BODY, arena: int = 0) -> None:
+        """Begins without memory.
+
+        Args:
+            largest: bytes that a body may have.
+            arena: bytes of the bodies that are kept at the same time, about.
+        """
         self._largest = largest
-        self._ratio = {"lz4": GROWTH, "zstd": GROWTH}
+        self._arena_bytes = min(largest, arena)
+        self._arena = memoryview(b"")
+        self._used = 0
+
+    def forget(self) -> None:
+        """The bodies that were given so far are no longer looked at; their memory is used again."""
+        self._used = 0
 
     def decompressed(self, name: str, data: memoryview) -> Any:
         """A body as a buffer.
@@ -88,20 +100,43 @@ class Codecs:
         return cramjam.snappy.decompress_raw(data)
 
     def _growing(self, name: str, data: memoryview) -> memoryview:
-        """Into memory of a fixed size, with more of it when that was too little."""
-        import cramjam
-        import pyarrow as pa
-
-        into = getattr(cramjam, name).decompress_into
-        room = min(self._largest, max(SMALLEST_ROOM, data.nbytes * self._ratio[name]))
+        """Into what is left of the arena, else into memory of its own, with more of it when that was too little."""
+        room = max(SMALLEST_ROOM, data.nbytes * GROWTH)
+        rest = self._rest()
+        if rest.nbytes >= data.nbytes:
+            size = _into(name, data, rest)
+            if size is not None:
+                self._used += size
+                return rest[:size]
         while True:
-            out = memoryview(pa.allocate_buffer(room))  # not zeroed, and given back to a pool
-            try:
-                return out[: into(data, out)]
-            except cramjam.DecompressionError as error:
-                if FULL not in str(error):
-                    raise
-                if room >= self._largest:
-                    raise TooLarge from None
-            room = min(self._largest, room * GROWTH)
-            self._ratio[name] = min(64, max(self._ratio[name], -(-room // max(1, data.nbytes))))
+            room = min(self._largest, room)
+            out = _memory(room)
+            size = _into(name, data, out)
+            if size is not None:
+                return out[:size]
+            if room == self._largest:
+                raise TooLarge
+            room *= GROWTH
+
+    def _rest(self) -> memoryview:
+        if not self._arena.nbytes and self._arena_bytes:
+            self._arena = _memory(self._arena_bytes)
+        return self._arena[self._used :]
+
+
+def _memory(size: int) -> memoryview:
+    import pyarrow as pa
+
+    return memoryview(pa.allocate_buffer(size))  # not zeroed, and given back to a pool
+
+
+def _into(name: str, data: memoryview, out: memoryview) -> int | None:
+    """Bytes that came out; None when they do not fit."""
+    import cramjam
+
+    try:
+        return int(getattr(cramjam, name).decompress_into(data, out))
+    except cramjam.DecompressionError as error:
+        if FULL in str(error):
+            return None
+        raise

@@ -19,6 +19,7 @@ from workbench.capture.wire.transactions import Aborted, marker_of
 from workbench.capture.wire.transport import Part, Transport
 
 CHUNK_BYTES = 8 << 20  # decompressed; larger only where one batch is
+ARENA_SPARE = 2 << 20  # the last batch of a chunk reaches beyond its end
 SMALLEST_CHUNK = 64 << 10
 CHUNKS_A_LIMIT = 8
 OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE = 1, 2
@@ -103,7 +104,6 @@ class _Scan:
         self.errors: dict[int, str] = {}
         self._transport = transport
         self._stable = {part.partition: part.last_stable_offset for part in ranges}
-        self._codecs = Codecs()
         todo = [
             (part.partition, part.start_offset, part.end_offset, part.last_stable_offset)
             for part in ranges
@@ -111,6 +111,7 @@ class _Scan:
         ]
         self._fetcher = Fetcher(transport, topic, todo, sizes[0])
         self._chunk_bytes = sizes[1]
+        self._codecs = Codecs(arena=sizes[1] + ARENA_SPARE)
         self._told, self._told_errors = dict(self.positions), dict(self.errors)
         self._silent = self._unprobed = 0.0
 
@@ -194,6 +195,7 @@ class _Scan:
     def _records(self, part: Part, found: Split) -> Iterator[Chunk]:
         """Chunks of a partition's batches; behind damage nothing is trusted."""
         partition, pending = part.partition, _Pending()
+        self._codecs.forget()
         aborted = Aborted(part.aborted or (), self._stable[partition])
         damage, upto = found.damage, self.positions[partition]
         for batch in found.batches:
@@ -223,6 +225,7 @@ class _Scan:
         if pending.records:
             low, high = self.positions[partition], self.ends[partition]
             rows, damage = rows_of(pending.records, self.topic, partition, low=low, high=high, want=self.want)
+            self._codecs.forget()
         self._move(partition, damage.offset if damage else upto)
         if damage:
             self._damaged(partition, damage)

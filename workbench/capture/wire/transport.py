@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from workbench.capture.wire.errors import NotForWire
+from workbench.capture.wire.receiving import use_larger_reads
 from workbench.errors import SourceUnavailable
 
 TESTED = "3.0.12"
@@ -101,6 +102,7 @@ class Transport:
         self.endpoint = str(settings.get("bootstrap.servers", ""))
         if installed() != TESTED:
             raise NotForWire(f"it needs kafka-python {TESTED}, not {installed() or 'none'}", self.endpoint)
+        use_larger_reads()
         self._open = ExitStack()
         try:
             admin = self._open.enter_context(python_admin(settings, CONNECT_SECONDS))
