@@ -4,6 +4,7 @@ from workbench.capture.expressions import check_expression, check_predicate
 from workbench.capture.identity import resolve_id_from
 from workbench.capture.parts import interrupted_spec
 from workbench.capture.preflight import Estimate, estimate
+from workbench.capture.readers import load_ahead
 from workbench.capture.sampling import sample
 from workbench.capture.scan import Capture, ScanProgress, capture
 from workbench.capture.schema import BATCHES, CAPTURE, OUTCOME, RAW, capture_schema
@@ -29,6 +30,7 @@ __all__ = [
     "check_predicate",
     "estimate",
     "interrupted_spec",
+    "load_ahead",
     "resolve_id_from",
     "sample",
 ]

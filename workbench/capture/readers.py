@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
+from threading import Thread
 from typing import Any, Literal
 
 from workbench.capture.reader import Chunk, ClientReader, Reader, consumer_settings
@@ -52,6 +55,19 @@ def reader_name(client_settings: Mapping[str, Any], spec: CaptureSpec) -> Litera
     if why and spec.reader == "wire":
         raise NotForWire(why, str(client_settings.get("bootstrap.servers", "")))
     return "client" if why else "wire"
+
+
+def load_ahead(reader: str = "auto") -> None:
+    """Loads what the wire reader needs in the background: it takes as long as the first answers of a cluster."""
+    if reader != "client":
+        Thread(target=_load, name="workbench-load", daemon=True).start()
+
+
+def _load() -> None:
+    # Whatever fails here is told when it is needed.
+    with suppress(Exception):
+        for name in (*_NEEDED, "kafka", "kafka.protocol.consumer", "workbench.capture.wire.reader"):
+            import_module(name)
 
 
 def open_reader(client_settings: Mapping[str, Any], spec: CaptureSpec, isolation: str) -> Reader:

@@ -23,6 +23,7 @@ from workbench.capture import (
     check_expression,
     check_predicate,
     estimate,
+    load_ahead,
     resolve_id_from,
     sample,
 )
@@ -92,6 +93,7 @@ def collect_evidence(
     draft = Draft(facts={**scope.facts(), "truncated": False})
     _read_logs(scope, draft, progress)
     progress("asking the cluster")
+    load_ahead()
     readable = _readable(sources, topics, draft)
     _read_group(sources, scope, draft)
     draft.facts["collected_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")

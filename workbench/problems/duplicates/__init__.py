@@ -118,7 +118,8 @@ def _key_placement(evidence: Evidence) -> pa.Table:
     offsets = evidence.table("offsets")
     counts = Counter(offsets.column("topic").to_pylist() if offsets else [])
     with evidence.connect(memory_limit=standing.MEMORY_LIMIT) as con:
-        rows = con.execute(_MOVED_KEYS).fetchall()
+        keyed = con.execute("SELECT EXISTS (SELECT 1 FROM records WHERE key IS NOT NULL)").fetchone()
+        rows = con.execute(_MOVED_KEYS).fetchall() if keyed and keyed[0] else []
     placed = ((topic, part, offset, fits(key, part, max(counts[topic], 1))) for topic, part, offset, key in rows)
     return table_of(PLACEMENT_SCHEMA, placed)
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 LEDGER = ("records", "messages", "extra_copies", "reprocessed")
 
-# What readers see of the source and the sinks. %s: conditions that only matter where transactions are open or aborted.
+# What readers see of the source and the sinks. {joined}, {only}: what only matters where transactions are open or aborted.
 _VISIBLE = """
-CREATE OR REPLACE TEMP VIEW visible AS
+CREATE OR REPLACE TEMP VIEW {name} AS
 SELECT r.*, p.role AS place, p.id AS place_id, coalesce(r.is_aborted, false) AS aborted
-FROM records r JOIN places p ON p.topic = r.topic %s
-WHERE p.role IN ('source', 'sink') AND r.message_id IS NOT NULL AND (p.role <> 'source' OR in_window(r.timestamp_ms)) %s
+FROM {table} r JOIN places p ON p.topic = r.topic {joined}
+WHERE p.role IN ('source', 'sink') AND r.message_id IS NOT NULL AND (p.role <> 'source' OR in_window(r.timestamp_ms)) {only}
 """
 _STABLE_JOIN = "LEFT JOIN offsets o ON o.topic = r.topic AND o.partition = r.partition"
 _STABLE_ONLY = """AND (sees_uncommitted(p.role)
@@ -41,6 +41,11 @@ SELECT v.topic, any_value(v.place) AS place, v.message_id, count(*) AS n
 FROM visible v SEMI JOIN hashed s ON s.place_id = v.place_id AND s.h = hash(v.message_id)
 GROUP BY v.topic, v.message_id;
 """
+# All records of the ids that stand somewhere more than once: few, and looked at from several sides.
+_AGAIN = """
+CREATE OR REPLACE TEMP TABLE again AS
+SELECT r.* FROM records r SEMI JOIN (SELECT DISTINCT message_id FROM copies WHERE n > 1) c ON c.message_id = r.message_id
+"""
 _TOTALS = """
 SELECT (SELECT coalesce(sum(records), 0)::BIGINT FROM hashed),
        (SELECT coalesce(sum(ids) FILTER (h IS NULL), 0)::BIGINT FROM hashed) + (SELECT count(*) FROM copies)
@@ -59,17 +64,17 @@ ranked AS (
            max(v.aborted) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS after_aborted,
            count(*) OVER (PARTITION BY v.topic, v.message_id, v.partition, v.timestamp_ms, key_of(v), v.value_hash, v.value_size
                           ORDER BY v.offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS same_before
-    FROM visible v SEMI JOIN repeated r ON r.topic = v.topic AND r.message_id = v.message_id
+    FROM visible_again v SEMI JOIN repeated r ON r.topic = v.topic AND r.message_id = v.message_id
     WINDOW w AS (PARTITION BY v.topic, v.message_id ORDER BY v.timestamp_ms, v.partition, v.offset)),
 at_source AS (
     SELECT v.message_id, count(*) FILTER (NOT v.aborted) AS source_copies, count(*) FILTER (v.aborted) AS visible_aborted,
            list(v.timestamp_ms) AS source_times
-    FROM visible v SEMI JOIN repeated r ON r.message_id = v.message_id WHERE v.place = 'source' GROUP BY v.message_id),
+    FROM visible_again v SEMI JOIN repeated r ON r.message_id = v.message_id WHERE v.place = 'source' GROUP BY v.message_id),
 hidden_aborted AS (
-    SELECT r.message_id, count(*) AS aborted_copies FROM records r SEMI JOIN repeated e ON e.message_id = r.message_id
+    SELECT r.message_id, count(*) AS aborted_copies FROM again r SEMI JOIN repeated e ON e.message_id = r.message_id
     WHERE r.topic = source_topic() AND r.is_aborted GROUP BY r.message_id),
 dead AS (
-    SELECT r.message_id, min(r.timestamp_ms) AS dead_ms FROM records r JOIN places p ON p.topic = r.topic
+    SELECT r.message_id, min(r.timestamp_ms) AS dead_ms FROM again r JOIN places p ON p.topic = r.topic
     SEMI JOIN repeated e ON e.message_id = r.message_id WHERE p.role = 'dead_letters' GROUP BY r.message_id)
 SELECT row_number() OVER (ORDER BY k.topic, k.message_id, k.copy) AS entry, k.*,
        coalesce(a.source_copies, 0) + coalesce(a.visible_aborted, 0) AS source_copies,
@@ -93,8 +98,11 @@ def build(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> dict[str, int |
     """
     _define(con, evidence)
     transactional = (con.execute(_TRANSACTIONAL).fetchone() or (True,))[0]
-    con.execute(_VISIBLE % ((_STABLE_JOIN, _STABLE_ONLY) if transactional else ("", "")))
+    narrowed = {"joined": _STABLE_JOIN, "only": _STABLE_ONLY} if transactional else {"joined": "", "only": ""}
+    con.execute(_VISIBLE.format(name="visible", table="records", **narrowed))
     con.execute(_COPIES)
+    con.execute(_AGAIN)
+    con.execute(_VISIBLE.format(name="visible_again", table="again", **narrowed))
     con.execute(_ENTRIES)
     records, messages = con.execute(_TOTALS).fetchone() or (0, 0)
     extra, reprocessed = con.execute("SELECT count(*), count(*) FILTER (reprocessed) FROM entries").fetchone() or (0, 0)
