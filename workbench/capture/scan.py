@@ -15,6 +15,7 @@ from workbench.capture import aborted
 from workbench.capture.crew import Interrupts, Job, run
 from workbench.capture.lanes import divide, process_count
 from workbench.capture.parts import Parts, Segment, owned, prepare, remaining, save_manifest
+from workbench.capture.readers import why_not_wire
 from workbench.capture.schema import OUTCOME, capture_schema
 from workbench.capture.spec import CaptureSpec, PartitionRange
 from workbench.capture.work import Kind
@@ -53,6 +54,7 @@ class Capture:
         batches: Parquet files of schema ``BATCHES``: the record batches that the wire reader read; one that lies across
             two ranges, or that a killed run had read already, comes more than once.
         reader: ``wire``, ``client`` or ``wire+client``, as it was read; empty where nothing was.
+        why_client: why the client library was used, where it was.
         truncated: some partition was not read to its end.
         seconds: wall time, earlier runs included.
     """
@@ -62,6 +64,7 @@ class Capture:
     outcome: pa.Table
     batches: tuple[Path, ...]
     reader: str
+    why_client: str
     truncated: bool
     seconds: float
 
@@ -183,9 +186,16 @@ class _Scan:
             outcome=outcome,
             batches=self.parts.batches(),
             reader="+".join(sorted({one.reader for one in segments}, reverse=True)),
+            why_client=_why_client(self.spec, self.settings),
             truncated=cut or self.interrupts.seen,
             seconds=float(self.manifest["seconds"]),
         )
+
+
+def _why_client(spec: CaptureSpec, settings: Mapping[str, Any]) -> str:
+    if spec.reader == "client":
+        return "it was asked for"
+    return why_not_wire(settings) or "the wire reader could not connect, or met an old message format"
 
 
 def _without_counts(spec: CaptureSpec) -> CaptureSpec:

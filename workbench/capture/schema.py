@@ -42,7 +42,7 @@ BATCHES = pa.schema(
         ("marker", pa.string()),
         ("coordinator_epoch", pa.int32()),
         ("codec", pa.string()),
-        ("crc", pa.uint32()),
+        ("crc", pa.int64()),
         ("size_bytes", pa.int32()),
         ("first_timestamp_ms", pa.int64()),
         ("max_timestamp_ms", pa.int64()),

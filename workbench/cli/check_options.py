@@ -58,6 +58,7 @@ class ScopeOptions:
     limit: Annotated[int | None, typer.Option(help="Read at most so many records.")] = None
     max_bytes_per_second: Annotated[int | None, typer.Option(help="Read at most so many bytes a second.")] = None
     processes: Annotated[int | None, typer.Option(help="Reader processes [default: by the machine].")] = None
+    reader: Annotated[str | None, typer.Option(help="auto, wire or client [default: auto].")] = None
     include_values: Annotated[bool, typer.Option("--include-values", help="Keep values in the evidence.")] = False
     show_ids: Annotated[bool, typer.Option("--show-ids", help="Do not hash ids that look personal.")] = False
 

@@ -14,7 +14,7 @@ from workbench.cli.options import target
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from workbench.config import Integration
+    from workbench.config import Integration, Profile
     from workbench.sources.doctor import Check
     from workbench.sources.proposal import Proposal
 
@@ -61,11 +61,24 @@ def doctor(
         print(grants(client.bootstrap, wanted_topics, wanted_groups, who))
         return
     checks = diagnose_access(client, wanted_topics, wanted_groups)
+    reached = checks[0].state == "ok"
+    checks += [_wire(client)] if reached else []
     print(_as_json(checks) if form is Form.json else _as_text(checks))
-    if len(checks) == 1:
+    if not reached:
         raise typer.Exit(UNREACHED)
     if any(check.undecided for check in checks):
         raise typer.Exit(UNDECIDED)
+
+
+def _wire(profile: Profile) -> Check:
+    """Whether records are read as record batches, which is faster and tells more."""
+    from workbench.capture.readers import why_not_wire
+    from workbench.sources.doctor import Check
+
+    why = why_not_wire(profile.kafka)
+    if why:
+        return Check("Read record batches", "missing", f"{why}: records are read through the client library")
+    return Check("Read record batches", "ok", "record batches are read as they are stored")
 
 
 def discover(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from workbench.capture import (
+    BATCHES,
     CaptureSpec,
     Estimate,
     IdFrom,
@@ -93,7 +94,7 @@ def collect_evidence(
     draft = Draft(facts={**scope.facts(), "truncated": False})
     _read_logs(scope, draft, progress)
     progress("asking the cluster")
-    load_ahead()
+    load_ahead(scope.reader)
     readable = _readable(sources, topics, draft)
     _read_group(sources, scope, draft)
     draft.facts["collected_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -208,12 +209,17 @@ def _read_records(
         want=want,
         limits=Limits(max_records=scope.limit, max_bytes_per_second=scope.max_bytes_per_second),
         processes=scope.processes,
+        reader=scope.reader,
     )
     progress(estimate(spec, draft.tables["offsets"]))
     progress("scanning " + ", ".join(readable))
     captured = capture(settings, spec, work_dir / "records", progress)
     draft.tables["records"] = Parquet(captured.files, captured.schema)
     draft.tables["scan"] = captured.outcome
+    if captured.reader != "client":
+        draft.tables["batches"] = Parquet(captured.batches, BATCHES)
+    if "client" in captured.reader:
+        draft.missing["batches"] = f"the client library read, which does not show them: {captured.why_client}"
     draft.facts |= {
         "reader": captured.reader,
         "truncated": captured.truncated,

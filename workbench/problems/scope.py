@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from workbench.config import Integration, parse_duration, parse_when
 from workbench.errors import UsageError
 
 ISOLATION_LEVELS = ("read_committed", "read_uncommitted")
+Reader = Literal["auto", "wire", "client"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Scope:
         limit: at most so many records are read; None is no limit.
         max_bytes_per_second: at most so many bytes a second are read from the brokers.
         processes: reader processes; None chooses by the machine.
+        reader: what reads records: auto, wire (record batches) or client (the client library).
         include_values: keep keys, values and exception texts in the evidence.
         show_ids: do not hash ids that look like personal data.
     """
@@ -68,6 +70,7 @@ class Scope:
     limit: int | None = None
     max_bytes_per_second: int | None = None
     processes: int | None = None
+    reader: Reader = "auto"
     include_values: bool = False
     show_ids: bool = False
 
@@ -223,6 +226,8 @@ def _positive(name: str, value: Any) -> int:
 def _check(scope: Scope) -> None:
     if scope.isolation not in ISOLATION_LEVELS:
         raise UsageError(f"--isolation is {scope.isolation!r}.", hint="Use read_committed or read_uncommitted.")
+    if scope.reader not in get_args(Reader):
+        raise UsageError(f"--reader is {scope.reader!r}.", hint=f"Use {', '.join(get_args(Reader))}.")
     if scope.since and scope.until and scope.since >= scope.until:
         raise UsageError(
             f"--since {_iso(scope.since)} is not before --until {_iso(scope.until)}.", hint="Swap the two times."

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from workbench.evidence import Evidence
+from workbench.problems.accounting import offsets_by_topic
 from workbench.problems.places import NEVER_MS, unread_topics
 from workbench.problems.rules import Case
 from workbench.report import Note, Report, Undecided
@@ -88,6 +89,7 @@ def facts(case: Case) -> dict[str, Any]:
         **{name: value for name, value in case.facts.items() if name != "log_lines_skipped"},
         "unidentified": counted.get("source", (0, 0))[0],
         "unidentified_at_sink": counted.get("sink", (0, 0))[0],
+        "offsets": offsets_by_topic(case),
     }
 
 
