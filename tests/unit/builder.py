@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from workbench.capture.schema import BATCHES
 from workbench.evidence import Evidence
 
 NOW_MS = 1_700_000_000_000
@@ -82,6 +83,7 @@ class World:
         self.open: list[dict[str, Any]] | None = None
         self.scan: dict[tuple[str, int], dict[str, Any]] = {}
         self.missing: dict[str, str] = {}
+        self.batches: list[dict[str, Any]] | None = None
         self.facts: dict[str, Any] = {
             "source": source, "sinks": list(sinks), "any_sink": False, "retry_topics": [], "dead_letters": [],
             "group": None, "since": None, "until": None, "expected_latency_seconds": 300.0,
@@ -117,6 +119,17 @@ class World:
             for sink in self.facts["sinks"]:
                 if message_id not in gone:
                     self.put(sink, message_id, **fields)
+
+    def batch(self, *records: Mapping[str, Any], producer_id: int | None = None, crc: int = 0, **fields: Any) -> None:
+        """The batch that some neighbouring records of a partition came in."""
+        first, last = records[0], records[-1]
+        head = {
+            "topic": first["topic"], "partition": first["partition"], "base_offset": first["offset"],
+            "last_offset": last["offset"], "records": len(records), "producer_id": producer_id, "crc": crc,
+            "is_transactional": False, "is_control": False, "is_aborted": False,
+            "first_timestamp_ms": first["timestamp_ms"], "max_timestamp_ms": last["timestamp_ms"], **fields,
+        }  # fmt: skip
+        self.batches = [*(self.batches or []), head]
 
     def commit(self, offset: int | None = None, partition: int = 0, group: str = "g") -> None:
         """Commits the group's position; the partition's end by default."""
@@ -160,6 +173,8 @@ class World:
             if rows is not None:
                 numbered = [{"line": n, **row} if "line" in schema.names else row for n, row in enumerate(rows, 1)]
                 tables[name] = pa.Table.from_pylist(numbered, schema)
+        if self.batches is not None:
+            tables["batches"] = pa.Table.from_pylist(self.batches, BATCHES)
         return Evidence(tables, self.facts, self.missing)
 
     def _scan(self, log: Mapping[str, Any]) -> dict[str, Any]:

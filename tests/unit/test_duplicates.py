@@ -100,6 +100,81 @@ def test_an_idempotent_producer_rules_retries_out() -> None:
     assert "duplicates-producer-retry" in diagnose(world).ruled_out
 
 
+def retried(**batch) -> World:
+    """Two records that differ in nothing but their offset, each in a batch of its own."""
+    world = healthy()
+    first = world.put("in", "r", value_hash=7)
+    again = world.put("in", "r", value_hash=7, timestamp_ms=first["timestamp_ms"])
+    world.batch(first, crc=5)
+    world.batch(again, **{"crc": 5, **batch})
+    return world
+
+
+def test_the_same_batch_stored_twice_confirms_a_retry() -> None:
+    report = diagnose(retried())
+    assert codes(report) == {"duplicates-producer-retry": "confirmed"}
+
+
+@pytest.mark.parametrize("other", [{"crc": 6}, {"records": 2}, {"first_timestamp_ms": 1}])
+def test_batches_that_were_cut_differently_leave_a_retry_suspected(other) -> None:
+    assert codes(diagnose(retried(**other))) == {"duplicates-producer-retry": "suspected"}
+
+
+def test_an_idempotent_producer_s_copies_of_one_moment_are_the_application_s() -> None:
+    world = retried()
+    for head in world.batches or []:
+        head["producer_id"] = 4
+    assert codes(diagnose(world)) == {"duplicates-application-resend": "confirmed"}
+
+
+def restarted(repeated: int, fresh: int, *, late: bool = False) -> World:
+    """Producer 1 sends m0..m9, producer 2 sends the last of them again and then messages of its own."""
+    world = World()
+    old = [world.put("in", f"m{n}") for n in range(10)]
+    world.batch(*old, producer_id=1)
+    new = [world.put("in", f"m{n}") for n in range(10 - repeated, 10)] + [
+        world.put("in", f"n{n}") for n in range(fresh)
+    ]
+    world.batch(*new, producer_id=2)
+    if late:
+        world.batch(world.put("in", "late"), producer_id=1)
+    return world
+
+
+def test_a_producer_that_took_over_and_repeated_itself_was_restarted() -> None:
+    for world in (restarted(4, 5), restarted(4, 0)):
+        report = diagnose(world)
+        assert codes(report) == {"duplicates-producer-restart": "confirmed"}
+        assert report.causes["duplicates-producer-restart"] == 4
+
+
+def test_two_producers_that_both_go_on_are_no_restart() -> None:
+    assert codes(diagnose(restarted(4, 5, late=True))) == {"duplicates-application-resend": "confirmed"}
+
+
+def test_a_tool_that_sends_some_again_is_no_restart() -> None:
+    world = World()
+    old = [world.put("in", f"m{n}") for n in range(10)]
+    world.batch(*old, producer_id=1)
+    world.batch(*[world.put("in", f"m{n}") for n in (1, 4, 8)], producer_id=2)
+    assert codes(diagnose(world)) == {"duplicates-application-resend": "confirmed"}
+
+
+def test_the_same_producer_is_no_restart() -> None:
+    world = restarted(4, 5)
+    for head in world.batches or []:
+        head["producer_id"] = 1
+    assert codes(diagnose(world)) == {"duplicates-application-resend": "confirmed"}
+
+
+def test_without_batches_a_restart_is_not_decided() -> None:
+    world = healthy()
+    world.put("in", "m3", key=b"k", timestamp_type="append")
+    world.missing["batches"] = "the client library read"
+    (found,) = [item for item in diagnose(world).undecided if item.code == "duplicates-producer-restart"]
+    assert "--reader wire" in found.reason
+
+
 def test_append_time_hides_the_difference_between_retry_and_resend() -> None:
     world = healthy()
     world.put("in", "m3", key=b"k", timestamp_type="append")

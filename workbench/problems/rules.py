@@ -147,6 +147,7 @@ _READABLE = {
     "offsets": "the topics' offsets",
     "configs": "the topics' configuration",
     "open_transactions": "the open transactions",
+    "batches": "the record batches (--reader wire)",
 }
 
 

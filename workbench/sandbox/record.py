@@ -46,6 +46,7 @@ INCIDENT_OF = {
     "loss-consumer-dropped": "consumer-dropped",
     "duplicates-application-resend": "application-resend-propagated",
     "duplicates-producer-retry": "producer-retry",
+    "duplicates-producer-restart": "producer-restart",
     "duplicates-offset-rewind": "offset-rewind",
     "duplicates-crash-before-commit": "crash-before-commit",
     "duplicates-redrive": "redrive",

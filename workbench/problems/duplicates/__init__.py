@@ -19,10 +19,12 @@ from workbench.problems.duplicates.rules import (
     crash_before_commit,
     offset_rewind,
     partitioner_change,
+    producer_restart,
     producer_retry,
     read_uncommitted,
     redrive,
 )
+from workbench.problems.duplicates.senders import create_senders
 from workbench.problems.examination import Examination, verdict_of
 from workbench.problems.macros import define_macros
 from workbench.problems.partitioners import fits
@@ -43,6 +45,7 @@ PROBLEM = "duplicates"
 RULES: tuple[Rule, ...] = (
     application_resend,
     producer_retry,
+    producer_restart,
     offset_rewind,
     crash_before_commit,
     redrive,
@@ -57,7 +60,6 @@ _COMMITS = "needs the commit history of the group (__consumer_offsets)"
 
 # Causes whose evidence this check does not read, and what each needs.
 LATER = {
-    "duplicates-producer-restart": "needs producer ids from raw record batches",
     "duplicates-poll-interval-exceeded": _COMMITS,
     "duplicates-rebalance": _COMMITS,
     "duplicates-commit-failed": _COMMITS,
@@ -138,6 +140,7 @@ def examine(evidence: Evidence) -> Examination:
     define_macros(con, evidence)
     counts = ledger.build(con, evidence)
     case = Case(con, evidence, counts, int(counts["extra_copies"] or 0))
+    create_senders(con, case)
     rulings = {item: _rule_on(item, case) for item in RULES}
     settled = attribution.attribute(case, rulings)
     return Examination(_report(case, rulings, settled), con, ledger.ledger_rows_sql(), evidence)

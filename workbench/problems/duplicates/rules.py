@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.problems.duplicates.senders import IDENTIFIED, RESTARTED, SAME_BATCH, SAME_PRODUCER
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
 from workbench.report import Severity, State
 
@@ -105,47 +106,71 @@ def _pairs(case: Case) -> tuple[list[str], list[str], int]:
     )
 
 
+_OWN = f"NOT {_REDRIVEN} AND NOT {_AFTER_ABORTED}"
+
+
 @rule("duplicates-producer-retry", Severity.WARNING)
 def producer_retry(case: Case) -> Ruling:
     """The client sent the same batch again after a lost answer, and without idempotence the broker stored it twice.
 
-    Suspected where a copy stands in the same partition with equal create time, key and value: only the batch headers
-    (equal CRC and count, no producer id) prove that it is the same batch. Ruled out where copies differ in create time, or
-    the producer is known to be idempotent.
+    Confirmed where the copy lies in a batch that equals the earlier copy's in checksum, count and times, and neither has a
+    producer id. Suspected where a copy stands in the same partition with equal create time, key and value, and nothing is
+    known of its batch or the batches were cut differently. Ruled out where copies differ in create time, their batches
+    carry a producer id (the broker refuses a batch of an idempotent producer that it has), or the producer is known to be
+    idempotent.
     """
-    idempotent = case.facts["producer_config"].get("enable.idempotence")
-    if idempotent == "true":
+    if case.facts["producer_config"].get("enable.idempotence") == "true":
         return RULED_OUT
     return Ruling(
-        claims=_claims("suspected", f"{_SAME_RECORD} AND NOT {_REDRIVEN} AND NOT {_AFTER_ABORTED}"),
+        claims=(
+            *_claims("confirmed", f"{SAME_BATCH} AND {_SAME_RECORD} AND {_OWN}"),
+            *_claims("suspected", f"NOT {SAME_BATCH} AND NOT {IDENTIFIED} AND {_SAME_RECORD} AND {_OWN}"),
+        ),
         summary="{count} copies equal the one before them in partition, create time, key and value: a client's retry.",
-        tables=("records",),
+        tables=("records", "batches") if case.has("batches") else ("records",),
     )
 
 
-_OWN = f"NOT {_REDRIVEN} AND NOT {_AFTER_ABORTED} AND NOT {_SAME_RECORD}"
+@rule("duplicates-producer-restart", Severity.WARNING, needs=("batches",))
+def producer_restart(case: Case) -> Ruling:
+    """The producer was restarted, and what it did not know to be sent was sent again under a new producer id.
+
+    Fires where a copy at the source carries another producer id than the first, the earlier producer wrote nothing after the
+    later one began, and the later one either went on with messages of its own or repeated the end of what the earlier one
+    had written. Ruled out where copies carry the same producer id, none at all, or both producers went on writing: then the
+    application sent them again.
+    """
+    return Ruling(
+        claims=_claims("confirmed", f"{RESTARTED} AND {_OWN} AND NOT {_MOVED}"),
+        summary="{count} copies were sent again by a producer that took over from an earlier one (another producer id).",
+        subject={"topic": str(case.facts["source"])},
+        tables=("records", "batches"),
+    )
 
 
 @rule("duplicates-application-resend", Severity.WARNING)
 def application_resend(case: Case) -> Ruling:
     """The application sent the message again.
 
-    Fires where a copy at the source has a new create time and the same key and partitioning as the first (or no key).
-    Suspected where only the append time is known, or the key moved to another partition without a change of partitioner
-    that would explain it. Ruled out where copies share their create time.
+    Fires where a copy at the source has a new create time and the same key and partitioning as the first (or no key), or
+    the same create time in another batch of the same idempotent producer. Suspected where only the append time is known, or
+    the key moved to another partition without a change of partitioner that would explain it. Ruled out where copies share
+    their create time, or a restarted producer explains them.
     """
     del case
-    base = f"place = 'source' AND {_OWN}"
-    steady = f"{base} AND timestamp_type = 'create' AND NOT {_MOVED}"
-    unsure = f"{base} AND (coalesce(timestamp_type, '') <> 'create' OR {_MOVED})"
+    base = f"place = 'source' AND {_OWN} AND NOT {RESTARTED}"
+    steady = f"{base} AND NOT {_SAME_RECORD} AND timestamp_type = 'create' AND NOT {_MOVED}"
+    at_once = f"{base} AND {_SAME_RECORD} AND {SAME_PRODUCER}"
+    unsure = f"{base} AND NOT {_SAME_RECORD} AND (coalesce(timestamp_type, '') <> 'create' OR {_MOVED})"
     return Ruling(
-        claims=(*_claims("confirmed", steady), *_claims("suspected", unsure)),
-        summary="{count} copies were sent again by the application: same id and key, new create time.",
+        claims=(*_claims("confirmed", steady), *_claims("confirmed", at_once), *_claims("suspected", unsure)),
+        summary="{count} copies were sent again by the application: same id and key, not a client's retry.",
         tables=("records",),
     )
 
 
-_REPROCESSED = f"reprocessed AND NOT {_REDRIVEN} AND NOT {_SAME_RECORD} AND aborted_copies = 0"
+_RETRIED = f"({_SAME_RECORD} AND NOT {IDENTIFIED})"
+_REPROCESSED = f"reprocessed AND NOT {_REDRIVEN} AND NOT {_RETRIED} AND aborted_copies = 0"
 
 
 @rule("duplicates-offset-rewind", Severity.WARNING)

@@ -18,7 +18,8 @@ from workbench.sandbox.incidents.traffic import flow
 from workbench.sandbox.incidents.truth import Truth
 
 RESEND = {"duplicates-application-resend": "confirmed"}
-RETRY = {"duplicates-producer-retry": "suspected"}
+RETRY = {"duplicates-producer-retry": "confirmed"}
+RESTART = {"duplicates-producer-restart": "confirmed"}
 PARTITIONER = {"duplicates-partitioner-change": "confirmed"}
 
 
@@ -45,6 +46,18 @@ def producer_retry(scene: Scene) -> Truth:
     work(scene, processor(scene, {}, once=True))
     scene.options["producer_config"] = {"enable.idempotence": "false", "acks": "all"}
     return copies_truth(scene, RETRY, source=[*sent, *batch, *batch], sink=[*sent, *batch], hit=batch)
+
+
+@incident("producer-restart", "duplicates", RESTART)
+def producer_restart(scene: Scene) -> Truth:
+    """The user service is restarted, and begins again behind its last checkpoint under a new producer id."""
+    sent = flow(scene)
+    time.sleep(0.05)
+    tail = [one.message for one in sent[-scene.rng.randint(5, 60) :]]
+    again = send(scene.bootstrap, scene.source, [*tail, *scene.writer.write(scene.rng.randint(0, 40))])
+    work(scene, processor(scene, {}, once=True))
+    once = [*sent, *again[len(tail) :]]
+    return copies_truth(scene, RESTART, source=[*sent, *again], sink=once, hit=again[: len(tail)])
 
 
 @incident("partitioner-change", "duplicates", PARTITIONER)
