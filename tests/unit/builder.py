@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from workbench.capture.schema import BATCHES
 from workbench.evidence import Evidence
+from workbench.sources.commits.records import Commit, Event, Generation, Member
+from workbench.sources.commits.tables import Rows, rows_of
+from workbench.sources.topics import PARTITIONS_SCHEMA
 
 NOW_MS = 1_700_000_000_000
 NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
@@ -84,6 +87,7 @@ class World:
         self.scan: dict[tuple[str, int], dict[str, Any]] = {}
         self.missing: dict[str, str] = {}
         self.batches: list[dict[str, Any]] | None = None
+        self.history: Rows | None = None
         self.facts: dict[str, Any] = {
             "source": source, "sinks": list(sinks), "any_sink": False, "retry_topics": [], "dead_letters": [],
             "group": None, "since": None, "until": None, "expected_latency_seconds": 300.0,
@@ -137,6 +141,25 @@ class World:
         end = self.offsets[(self.facts["source"], partition)]["high_watermark"]
         self.committed = {**(self.committed or {}), partition: end if offset is None else offset}
 
+    def group_event(self, at_ms: int, event: Event) -> None:
+        """The next record of the group in the coordinator's log, which is then known from its beginning."""
+        if self.history is None:
+            self.history = rows_of("g", [], whole=True)
+            self.facts |= {"history_since": None}
+        count = len(self.history.commits) + len(self.history.generations)
+        self.history.add(count, at_ms, event)
+
+    def generation(self, at_ms: int, *members: str, partitions: tuple[int, ...] = (0,)) -> None:
+        """A completed generation; each member is given all of the partitions."""
+        assigned = ((str(self.facts["source"]), partitions),)
+        made = tuple(Member(name, name, "/host", assignment=assigned) for name in members)
+        number = len(self.history.generations) if self.history else 0
+        self.group_event(at_ms, Generation("g", number, "range", at_ms, made))
+
+    def committed_at(self, at_ms: int, offset: int | None, partition: int = 0) -> None:
+        """A commit of the group on the source; None: the offset was removed."""
+        self.group_event(at_ms, Commit("g", str(self.facts["source"]), partition, offset, -1, "", at_ms))
+
     def config(self, topic: str, **values: str) -> None:
         """Sets topic settings; names with underscores for dots."""
         self.configs += [
@@ -173,6 +196,10 @@ class World:
             if rows is not None:
                 numbered = [{"line": n, **row} if "line" in schema.names else row for n, row in enumerate(rows, 1)]
                 tables[name] = pa.Table.from_pylist(numbered, schema)
+        if self.history is not None:
+            tables |= self.history.tables()
+            topics = [{"topic": topic, "topic_id": None, "partition": part} for topic, part in self.offsets]
+            tables["topics"] = pa.Table.from_pylist(topics, PARTITIONS_SCHEMA)
         if self.batches is not None:
             tables["batches"] = pa.Table.from_pylist(self.batches, BATCHES)
         return Evidence(tables, self.facts, self.missing)

@@ -32,6 +32,7 @@ from workbench.capture.identity import ALTERNATIVES
 from workbench.capture.spec import Role
 from workbench.errors import AccessDenied, SourceError, UsageError
 from workbench.evidence import Evidence, Parquet
+from workbench.sources.commits import commit_history
 from workbench.sources.logs import read_sent_log, read_service_log
 
 if TYPE_CHECKING:
@@ -154,6 +155,22 @@ def _read_group(sources: Sources, scope: Scope, draft: Draft) -> None:
         draft.missing["committed"] = f"group {scope.group} does not exist"
     if alive:
         draft.take("members", sources.cluster.members([scope.group]))
+    if exists:
+        _read_history(sources, scope.group, draft)
+
+
+def _read_history(sources: Sources, group: str, draft: Draft) -> None:
+    """What the group committed when, and who was in it; without the right to read it the rules make do with less."""
+    try:
+        found = commit_history(sources.cluster.client_settings(), group)
+    except SourceError as error:
+        draft.missing["commit_history"] = str(error).rstrip(".")
+        return
+    draft.tables |= found.tables
+    since = None if found.since_ms is None else datetime.fromtimestamp(found.since_ms / 1000, UTC)
+    draft.facts["history_since"] = None if since is None else since.isoformat(timespec="milliseconds")
+    if found.unknown:
+        draft.facts["history_unknown"] = dict(found.unknown)
 
 
 def _group_names(sources: Sources) -> list[str]:

@@ -147,6 +147,7 @@ _READABLE = {
     "offsets": "the topics' offsets",
     "configs": "the topics' configuration",
     "open_transactions": "the open transactions",
+    "commit_history": "the group's history (Read on __consumer_offsets)",
     "batches": "the record batches (--reader wire)",
 }
 

@@ -14,6 +14,7 @@ from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.content import content_mismatch
 from workbench.problems.duplicates import ledger
+from workbench.problems.duplicates.reprocessing import create_reread
 from workbench.problems.duplicates.rules import (
     application_resend,
     crash_before_commit,
@@ -141,6 +142,7 @@ def examine(evidence: Evidence) -> Examination:
     counts = ledger.build(con, evidence)
     case = Case(con, evidence, counts, int(counts["extra_copies"] or 0))
     create_senders(con, case)
+    create_reread(case)
     rulings = {item: _rule_on(item, case) for item in RULES}
     settled = attribution.attribute(case, rulings)
     return Examination(_report(case, rulings, settled), con, ledger.ledger_rows_sql(), evidence)

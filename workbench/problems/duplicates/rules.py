@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.problems.duplicates import reprocessing
 from workbench.problems.duplicates.senders import IDENTIFIED, RESTARTED, SAME_BATCH, SAME_PRODUCER
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
 from workbench.report import Severity, State
@@ -177,33 +178,21 @@ _REPROCESSED = f"reprocessed AND NOT {_REDRIVEN} AND NOT {_RETRIED} AND aborted_
 def offset_rewind(case: Case) -> Ruling:
     """The group's committed offset was set back, and a range was processed again.
 
-    Suspected where a sink holds more copies of a message than the source does, written at different times. The commit
-    history of the group tells it from a crash before the commit: a commit below the previous one, made while the group had
-    no members. Ruled out where no sink holds more copies than the source.
+    Confirmed where the group's history holds a commit below the one before it, made while the group had no members, and the
+    message lies in the range between. Suspected where a member itself committed further back, or where a sink holds more
+    copies of a message than the source does and the history is not known. Ruled out where no sink holds more copies than the
+    source, or the history shows commits that only went forward.
     """
-    return _reprocessed(case, "may have been processed again after the group's offset was set back")
+    return reprocessing.rewind(case, _REPROCESSED)
 
 
 @rule("duplicates-crash-before-commit", Severity.WARNING)
 def crash_before_commit(case: Case) -> Ruling:
     """The consumer stopped after it had written its result and before it had committed, and another one went over it again.
 
-    Suspected where a sink holds more copies of a message than the source does, written at different times. The commit
-    history of the group tells it from a rewind: a new generation without an Empty one between, and a restart from an offset
-    below what had been processed. Ruled out where no sink holds more copies than the source.
+    Confirmed where the group's history shows a member gone and another in its place in one and the same generation (it never
+    left, and the group was never empty between), and the message lies above what was committed by then, written once before
+    and once after. Suspected where a sink holds more copies of a message than the source does, written at different times,
+    and no rewind explains them. Ruled out where no sink holds more copies than the source, or a rewind explains them.
     """
-    return _reprocessed(case, "may have been processed again after a crash before the commit")
-
-
-def _reprocessed(case: Case, words: str) -> Ruling:
-    if not case.count(_REPROCESSED):
-        return RULED_OUT
-    subject: dict[str, str | int] = {"topic": str(case.facts["source"])}
-    if case.facts["group"]:
-        subject["group"] = str(case.facts["group"])
-    return Ruling(
-        claims=(Claim("suspected", _REPROCESSED),),
-        summary=f"{{count}} messages {words}: the sink holds more copies than the source.",
-        subject=subject,
-        tables=("records",),
-    )
+    return reprocessing.crash(case, _REPROCESSED)

@@ -9,10 +9,17 @@ from workbench.errors import UsageError
 from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.examination import Examination, verdict_of
+from workbench.problems.history import create_history
 from workbench.problems.loss import ledger
 from workbench.problems.loss.consumer import consumer_dropped
 from workbench.problems.loss.entries import create_entries
 from workbench.problems.loss.later import LATER
+from workbench.problems.loss.offsets import (
+    commit_before_processing,
+    new_partition_skipped,
+    reset_latest,
+    skipped_forward,
+)
 from workbench.problems.loss.producer import error_ignored, oversize, queue_full
 from workbench.problems.loss.retention import compacted, overtaken, records_deleted, retention_overtook
 from workbench.problems.loss.transactions import aborted_transaction, hanging_transaction
@@ -42,6 +49,10 @@ RULES: tuple[Rule, ...] = (
     queue_full,
     oversize,
     consumer_dropped,
+    skipped_forward,
+    reset_latest,
+    new_partition_skipped,
+    commit_before_processing,
 )
 
 # Optional columns that a capture for this problem holds beside coordinates, times and ids.
@@ -103,6 +114,7 @@ def examine(evidence: Evidence) -> Examination:
 
 def _case(con: duckdb.DuckDBPyConnection, evidence: Evidence, counts: dict[str, int | None]) -> Case:
     entries = create_entries(con, evidence)
+    create_history(con, evidence)
     numbers = {"collected_ms": standing.epoch_ms(evidence.facts["collected_at"]), **ledger.counts_beside(con)}
     case = Case(con, evidence, counts, entries, numbers)
     if case.has("offsets") and case.has("committed"):

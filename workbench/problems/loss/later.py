@@ -10,16 +10,12 @@ _LINEAGE = "needs leader epochs and the commit history of the group"
 _BATCHES = "needs raw record batches"
 
 LATER = {
-    "loss-offset-reset-latest": _COMMITS,
-    "loss-offset-skipped-forward": _COMMITS,
     "loss-offsets-expired": _COMMITS,
-    "loss-new-partition-skipped": _COMMITS,
     "loss-acks-zero": "needs the producer's settings, its sent log and the brokers' history",
     "loss-rejected-timestamp": "needs the timestamps of refused messages",
     "loss-leader-failover": f"needs acknowledged coordinates and leader epochs; {_BATCHES}",
     "loss-unclean-election": _LINEAGE,
     "loss-timestamp-retention": "needs samples of the log start over time",
-    "loss-commit-before-processing": f"{_COMMITS}, or traces",
     "loss-commit-past-unprocessed": f"{_COMMITS}, or traces",
     "loss-topic-recreated": _COMMITS,
     "loss-dead-letter-write-failed": "needs the service's produce errors, traces or metrics",

@@ -54,7 +54,12 @@ def open_transaction(scene: Scene, messages: Sequence[Message], partition: int) 
 
 
 def process_without_end(
-    scene: Scene, *, transaction: bool, commit: bool, until: dict[int, int] | None = None
+    scene: Scene,
+    *,
+    transaction: bool,
+    commit: bool,
+    until: dict[int, int] | None = None,
+    unfinished: Sequence[str] = (),
 ) -> Crashed:
     """Runs the service until the source is read, and kills it before it can do anything more.
 
@@ -63,9 +68,11 @@ def process_without_end(
         transaction: it writes in a transaction, which stays open.
         commit: it commits its input.
         until: partition -> offset at which it stops.
+        unfinished: ids that it reads and commits, but does not get to work on.
     """
     session_ms = topics.shortest_session_ms(scene.bootstrap)
-    order = {"act": "process", "transaction": transaction, "commit": commit, "until": until, "session_ms": session_ms}
+    order = {"act": "process", "transaction": transaction, "commit": commit, "until": until, "session_ms": session_ms,
+             "unfinished": list(unfinished)}  # fmt: skip
     told = _run_and_kill(scene, order)
     return Crashed(told["handled"], [tuple(row) for row in told["written"]], session_ms)
 
@@ -141,7 +148,8 @@ def _process(scene: Scene, order: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     outlet = _OpenTransaction(scene.bootstrap) if order["transaction"] else Plain(scene.bootstrap)
     until = order["until"] and {int(partition): offset for partition, offset in order["until"].items()}
     client = consumer(scene, session_timeout_ms=order["session_ms"])
-    done = run(client, scene, Processor(scene), outlet, until=until, commit=order["commit"])
+    handler = Processor(scene, dict.fromkeys(order["unfinished"], "lost"))
+    done = run(client, scene, handler, outlet, until=until, commit=order["commit"])
     return {"handled": done.handled, "written": outlet.written}, (client, outlet)
 
 

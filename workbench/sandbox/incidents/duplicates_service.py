@@ -20,14 +20,15 @@ from workbench.sandbox.incidents.service import Processor, processor, work
 from workbench.sandbox.incidents.traffic import flow
 from workbench.sandbox.incidents.truth import Truth
 
-# Records alone do not tell a crash from a rewind: both only show that a range was read twice.
-REREAD = {"duplicates-crash-before-commit": "suspected", "duplicates-offset-rewind": "suspected"}
+# Records alone do not tell a crash from a rewind: both only show that a range was read twice. The group's history does.
+CRASH = {"duplicates-crash-before-commit": "confirmed"}
+REWIND = {"duplicates-offset-rewind": "confirmed"}
 REDRIVE = {"duplicates-redrive": "confirmed"}
 UNCOMMITTED = {"duplicates-read-uncommitted": "confirmed"}
 MISMATCH = {"content-mismatch": "confirmed"}
 
 
-@incident("crash-before-commit", "duplicates", REREAD)
+@incident("crash-before-commit", "duplicates", CRASH)
 def crash_before_commit(scene: Scene) -> Truth:
     """The service is killed after it wrote to the sink and before it committed; its successor does it again."""
     sent = flow(scene)
@@ -39,10 +40,10 @@ def crash_before_commit(scene: Scene) -> Truth:
     crash[busiest] = max(crash[busiest], stop[busiest] + 1)
     crashed = process_without_end(scene, transaction=False, commit=False, until=crash)
     work(scene, processor(scene, {}), session_timeout_ms=crashed.session_ms)
-    return _reread(scene, sent, crashed.handled, "duplicates-crash-before-commit")
+    return _reread(scene, sent, crashed.handled, CRASH)
 
 
-@incident("offset-rewind", "duplicates", REREAD)
+@incident("offset-rewind", "duplicates", REWIND)
 def offset_rewind(scene: Scene) -> Truth:
     """An operator sets the group's offsets back while the service is down; it reads the range again."""
     sent = flow(scene)
@@ -52,7 +53,7 @@ def offset_rewind(scene: Scene) -> Truth:
     back = {p: scene.rng.randint(ends[p] // 2, max(ends[p] - 1, 0)) for p in chosen}
     topics.commit(scene.bootstrap, scene.group, scene.source, back)
     again = work(scene, processor(scene, {}))
-    return _reread(scene, sent, again.handled, "duplicates-offset-rewind")
+    return _reread(scene, sent, again.handled, REWIND)
 
 
 @incident("redrive", "duplicates", REDRIVE)
@@ -97,15 +98,13 @@ def _mismatch(scene: Scene, sent: Sequence[Sent], broken: set[str]) -> Truth:
     return copies_truth(scene, MISMATCH, source=sent, sink=sent, ids={"content-mismatch": sorted(broken)})
 
 
-def _reread(scene: Scene, sent: Sequence[Sent], again: Sequence[str], code: str) -> Truth:
+def _reread(scene: Scene, sent: Sequence[Sent], again: Sequence[str], expects: dict[str, str]) -> Truth:
     return copies_truth(
         scene,
-        REREAD,
+        expects,
         source=sent,
         sink=[*(one.message.id for one in sent), *again],
         hit=again,
-        cause="undetermined",
-        ids={code: sorted(set(again))},
         ledger={"reprocessed": len(again)},
     )
 

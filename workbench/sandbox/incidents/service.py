@@ -170,6 +170,21 @@ def run(
     return _Run(client, scene, handler, outlet, until, commit).go()
 
 
+def follow(client: Consumer, scene: Scene, handler: Handler, outlet: Outlet, enough: Callable[[Work], bool]) -> Work:
+    """Lets a member that has joined go on, until it has done enough.
+
+    Raises:
+        SandboxError: it did not get there in time.
+    """
+    going = _Run(client, scene, handler, outlet, None, commit=True)
+    deadline = time.monotonic() + WORK_SECONDS
+    while not enough(going.work):
+        if time.monotonic() > deadline:
+            raise SandboxError(f"Group {scene.group} did not follow {scene.source}.")
+        going.poll()
+    return going.work
+
+
 def consumer(scene: Scene, **settings: Any) -> Consumer:
     """A member of the scene's group."""
     given = {name.replace("_", "."): value for name, value in settings.items()}
@@ -222,9 +237,13 @@ class _Run:
         while len(self.done) < self.scene.partitions:
             if time.monotonic() > deadline:
                 raise SandboxError(f"Group {self.scene.group} did not get through {self.scene.source}.")
-            self._handle(self.client.consume(500, 0.1))
+            self.poll()
         self._commit({} if self.until is None else dict(self.until))
         return self.work
+
+    def poll(self) -> None:
+        """Handles what one poll gives."""
+        self._handle(self.client.consume(500, 0.1))
 
     def _handle(self, polled: list[Any]) -> None:
         outputs: list[Output] = []

@@ -39,6 +39,13 @@ def create(bootstrap: str, topic: str, partitions: int, config: Mapping[str, str
     wait_until(lambda: _has_leaders(client, topic, partitions), f"leaders of {topic}")
 
 
+def add_partition(bootstrap: str, topic: str, partitions: int) -> None:
+    """Gives a topic one partition more: that many in all."""
+    client = admin(bootstrap)
+    _done(client.create_partitions([_kafka.NewPartitions(topic, partitions)])[topic], f"add a partition to {topic}")
+    wait_until(lambda: _has_leaders(client, topic, partitions), f"leaders of {topic}")
+
+
 def configure(bootstrap: str, topic: str, **config: str) -> None:
     """Sets configs of a topic; dots are written as underscores."""
     entries = [

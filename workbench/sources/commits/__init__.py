@@ -3,7 +3,7 @@
 Three tables, in the order of the log; ``log_offset`` is the record's offset in the group's partition of the topic, ``at_ms`` the
 broker's time of it in milliseconds since 1970, UTC:
 
-- ``commits``: group, topic, topic_id (null: an older broker wrote it), partition, committed_offset (null: removed),
+- ``commit_history``: group, topic, topic_id (null: an older broker wrote it), partition, committed_offset (null: removed),
   leader_epoch (-1: none given, as admin tools do), removed (deleted, expired, or its topic was deleted), members (of the group
   when it was written; 0: no member wrote it; null: not known), generation.
 - ``generations``: group, generation (KIP-848: epoch; null: the group was removed), protocol, members, joined and left (against the
@@ -31,7 +31,7 @@ class History:
     """A group's history.
 
     Attributes:
-        tables: ``commits``, ``generations``, ``group_members``.
+        tables: ``commit_history``, ``generations``, ``group_members``.
         since_ms: from here on it is complete; None: from the beginning of the group's partition.
         cut: whether older records were left out, because there are too many.
         unknown: why records were not understood -> how many.
@@ -59,5 +59,5 @@ def commit_history(settings: Mapping[str, Any], group: str, most_records: int = 
     Reads: Metadata, ListOffsets, Fetch.
     """
     found: Reading = read_group(settings, group, most_records)
-    rows = rows_of(group, found.events)
+    rows = rows_of(group, found.events, whole=found.since_ms is None)
     return History(rows.tables(), found.since_ms, found.cut, rows.unknown)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import struct
-import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -46,8 +46,8 @@ class Fields:
         return self._number(">q")
 
     def uuid(self) -> str:
-        """A topic id as text."""
-        return str(uuid.UUID(bytes=self._take(16)))
+        """A topic id, as Kafka's tools print it."""
+        return base64.urlsafe_b64encode(self._take(16)).decode().rstrip("=")
 
     def unsigned(self) -> int:
         """An unsigned varint of at most 32 bits."""

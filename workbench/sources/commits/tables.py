@@ -100,17 +100,23 @@ class Rows:
                 )  # fmt: skip
 
     def tables(self) -> dict[str, pa.Table]:
-        """``commits``, ``generations``, ``group_members``."""
+        """``commit_history``, ``generations``, ``group_members``."""
         return {
-            "commits": table_of(COMMITS, self.commits),
+            "commit_history": table_of(COMMITS, self.commits),
             "generations": table_of(GENERATIONS, self.generations),
             "group_members": table_of(MEMBERS, self.members),
         }
 
 
-def rows_of(group: str, events: Iterable[tuple[int, int, Event]]) -> Rows:
-    """The rows of (log offset, time in epoch ms, event) in log order."""
-    rows = Rows(group)
+def rows_of(group: str, events: Iterable[tuple[int, int, Event]], *, whole: bool) -> Rows:
+    """The rows of (log offset, time in epoch ms, event) in log order.
+
+    Args:
+        group: theirs.
+        events: what was read.
+        whole: from the group's beginning: it had no members before.
+    """
+    rows = Rows(group, _present={} if whole else None)
     for log_offset, at_ms, event in events:
         rows.add(log_offset, at_ms, event)
     return rows

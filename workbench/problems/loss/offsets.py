@@ -1,0 +1,158 @@
+"""Loss by the group's own offsets: skipped, reset, begun too late, or committed before the work was done."""
+
+from __future__ import annotations
+
+from workbench.problems.history import SKEW_MS, is_whole
+from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
+from workbench.report import Severity
+
+_READ_PAST = "in_source AND passed"
+
+# What arrived of the partitions on which something is lost: all that is due, but for what the ledger keeps as not arrived.
+_DONE = """
+CREATE OR REPLACE TEMP TABLE done AS
+SELECT r.partition, r.offset AS "offset", r.timestamp_ms AS at_ms FROM records r
+ANTI JOIN (SELECT message_id FROM messages WHERE disposition NOT IN ('delivered', 'dead_lettered', 'retrying')) m
+    ON m.message_id = r.message_id
+WHERE r.topic = source_topic() AND r.due AND r.message_id IS NOT NULL AND coalesce(r.is_aborted, false) = false
+  AND in_window(r.timestamp_ms) AND r.partition IN (SELECT partition FROM entries WHERE in_source)
+"""
+
+# Where members began: their first commit on a partition, after none or after a removed one. added: the partition was assigned
+# later than others; low: below it the group had been before; joined_ms: since when a member could have read the partition.
+_BEGUN = """
+CREATE OR REPLACE TEMP TABLE begun AS
+WITH firsts AS (
+    SELECT m.*, coalesce(a.log_offset > a.begun, false) AS added, a.at_ms AS assigned_ms,
+           (SELECT min(g.at_ms) FROM generations g WHERE g.members > 0 AND g.log_offset < m.log_offset
+              AND g.log_offset > coalesce((SELECT max(r.log_offset) FROM moves r WHERE r.partition = m.partition
+                                           AND r.removed AND r.log_offset < m.log_offset), -1)) AS group_ms
+    FROM moves m LEFT JOIN assigned a ON a.partition = m.partition
+    WHERE NOT m.removed AND (m.is_first OR m.was_removed) AND coalesce(m.members, 1) > 0)
+SELECT partition, committed_offset, coalesce(highest_before, 0) AS low, added,
+       CASE WHEN added THEN assigned_ms ELSE group_ms END AS joined_ms FROM firsts;
+CREATE OR REPLACE TEMP TABLE early AS
+SELECT DISTINCT b.partition, b.added FROM begun b JOIN done d ON d.partition = b.partition
+WHERE d.at_ms < b.joined_ms AND d."offset" >= b.low AND d."offset" < b.committed_offset;
+CREATE OR REPLACE TEMP TABLE reached AS
+SELECT partition, min("offset") AS first_delivered FROM done GROUP BY partition
+"""
+# Lost messages below a first commit that were there before the member came, with nothing delivered before them.
+_BEHIND = f"""entry IN (
+    SELECT e.entry FROM entries e JOIN begun b ON b.partition = e.partition
+    LEFT JOIN reached d ON d.partition = e.partition AND d.first_delivered >= b.low
+    WHERE e.in_source AND e."offset" >= b.low AND e."offset" < b.committed_offset AND e.at_ms <= b.joined_ms + {SKEW_MS}
+      AND e."offset" < coalesce(d.first_delivered, e."offset" + 1) AND {{which}})"""
+
+# A jump of the group's offset over a range in which nothing was delivered.
+_SKIPPED = """entry IN (
+    SELECT e.entry FROM entries e JOIN moves m ON m.partition = e.partition
+    WHERE e.in_source AND NOT m.removed AND m.committed_offset > coalesce(m.before_offset, 0)
+      AND e."offset" >= coalesce(m.before_offset, 0) AND e."offset" < m.committed_offset
+      AND m.members = 0 AND coalesce(m.leader_epoch, -1) = -1 AND {who}
+      AND NOT EXISTS (SELECT 1 FROM done d WHERE d.partition = m.partition
+          AND d."offset" >= coalesce(m.before_offset, 0) AND d."offset" < m.committed_offset))"""
+_BY_TOOL = _SKIPPED.format(who="m.had_members")
+_BY_ANYONE = _SKIPPED.format(who="true")
+
+
+def _ruling(case: Case, claims: tuple[Claim, ...], summary: str) -> Ruling:
+    return Ruling(
+        claims=claims,
+        summary=summary,
+        subject={"topic": str(case.facts["source"]), "group": str(case.facts["group"])},
+        tables=("records", "commit_history", "generations"),
+    )
+
+
+@rule("loss-offset-skipped-forward", Severity.CRITICAL, needs=("commit_history",))
+def skipped_forward(case: Case) -> Ruling:
+    """Somebody set the group's offset forward, over messages that it had not delivered.
+
+    Confirmed where the group's history holds a commit above the one before it, made while the group had no members and
+    without a leader epoch, as admin tools make it, the lost message lies in the range between, and nothing of that range was
+    delivered. Suspected where the group never had members: a consumer that only assigns commits in the same way. Ruled out
+    where no such commit passes over a lost message.
+    """
+    case.con.execute(_DONE)
+    if not case.count(f"{_READ_PAST} AND {_BY_ANYONE}"):
+        return RULED_OUT
+    claims = (Claim("confirmed", f"{_READ_PAST} AND {_BY_TOOL}"), Claim("suspected", f"{_READ_PAST} AND {_BY_ANYONE}"))
+    return _ruling(
+        case,
+        claims,
+        f"The offset of group {case.facts['group']} was set forward over {{count}} messages while it had no members.",
+    )
+
+
+def _began_behind(case: Case, which: str, summary: str) -> Ruling:
+    """Members that began behind messages: ``which`` says on what partitions."""
+    setting = str(case.facts["consumer_config"].get("auto.offset.reset", "latest"))
+    if setting not in ("latest", "largest", "end"):
+        return RULED_OUT
+    case.con.execute(_DONE)
+    case.con.execute(_BEGUN)
+    predicate = f"{_READ_PAST} AND {_BEHIND.format(which=which)}"
+    if not case.count(predicate):
+        return RULED_OUT
+    return _ruling(case, (Claim("confirmed" if is_whole(case.evidence) else "suspected", predicate),), summary)
+
+
+@rule("loss-offset-reset-latest", Severity.CRITICAL, needs=("commit_history",))
+def reset_latest(case: Case) -> Ruling:
+    """The group had no valid offset and began at the end of the log (``auto.offset.reset=latest``).
+
+    Fires where a member's first commit on a partition, or its first one after the offset was removed, lies above messages
+    that were there before the group joined, and on no partition anything from before that was delivered. Suspected where
+    the history does not reach back to the group's beginning. Ruled out where the reader's setting is earliest or none,
+    something from before was delivered (a reader that begins at the end delivers nothing of it), or the first commit passes
+    over nothing that is lost.
+    """
+    which = "NOT b.added AND NOT EXISTS (SELECT 1 FROM early WHERE NOT added)"
+    return _began_behind(
+        case,
+        which,
+        f"Group {case.facts['group']} had no offset and began behind {{count}} messages that were there already.",
+    )
+
+
+@rule("loss-new-partition-skipped", Severity.CRITICAL, needs=("commit_history",))
+def new_partition_skipped(case: Case) -> Ruling:
+    """A partition was added, and the group began at its end: what was written before it noticed is lost.
+
+    Fires where a partition was assigned for the first time after the group had begun on others, the first commit on it lies
+    above messages written before that, and nothing from before was delivered of it. Suspected where the history does
+    not reach back to the group's beginning. Ruled out where all partitions were assigned from the beginning, something
+    from before was delivered, or the reader's setting is earliest or none.
+    """
+    which = "b.added AND NOT EXISTS (SELECT 1 FROM early x WHERE x.added AND x.partition = b.partition)"
+    return _began_behind(
+        case, which, f"Group {case.facts['group']} began on an added partition behind {{count}} messages."
+    )
+
+
+# Lost messages right below what was committed when a member was replaced: none delivered between them and the commit.
+_CUT_OFF = """entry IN (
+    SELECT e.entry FROM entries e JOIN takeovers t ON t.partition = e.partition
+    WHERE e.in_source AND e."offset" < t.committed_offset
+      AND NOT EXISTS (SELECT 1 FROM done d WHERE d.partition = e.partition AND d."offset" > e."offset"
+          AND d."offset" < t.committed_offset))"""
+
+
+@rule("loss-commit-before-processing", Severity.CRITICAL, needs=("commit_history",))
+def commit_before_processing(case: Case) -> Ruling:
+    """The consumer committed messages before it had processed them, and then it crashed.
+
+    Fires where the lost messages stand in one unbroken run right below what was committed on their partition when
+    another member took a vanished one's place, without the group being empty between. Ruled out where no member vanished, or
+    delivered messages lie between the lost ones and that commit.
+    """
+    case.con.execute(_DONE)
+    predicate = f"{_READ_PAST} AND {_CUT_OFF}"
+    if not case.count(predicate):
+        return RULED_OUT
+    return _ruling(
+        case,
+        (Claim("confirmed", predicate),),
+        f"Group {case.facts['group']} had committed {{count}} messages that a consumer was still working on when it died.",
+    )
