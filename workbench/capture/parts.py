@@ -25,6 +25,7 @@ from workbench.errors import UsageError
 MANIFEST = "capture.json"
 MANIFEST_VERSION = 1
 SEGMENTS = b"workbench.segments"
+NO_ANSWER = "no answer"  # errors that begin so pass: what is missing is asked for again
 BATCHES_FOLDER = "batches"
 # Dictionaries pay for columns that repeat; for ids, keys and values they are built and thrown away.
 REPEATING = [
@@ -61,6 +62,11 @@ class Segment:
     bytes: int
     error: str | None = None
     reader: str = "client"
+
+    @property
+    def failed(self) -> bool:
+        """Whether what is missing behind it cannot be had, however often it is asked for."""
+        return self.error is not None and not self.error.startswith(NO_ANSWER)
 
 
 class Parts:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
+from workbench.capture.parts import NO_ANSWER
 from workbench.capture.records import raw_batch
 from workbench.capture.spec import PartitionRange
 from workbench.errors import SourceUnavailable
@@ -290,7 +291,7 @@ class _Scan:
         if self._last_probe - self._last_progress > GIVE_UP_SECONDS:
             why = f" ({self._complaint})" if self._complaint else ""
             for partition in list(self.active):
-                self._finish(partition, f"no answer for {GIVE_UP_SECONDS:.0f} s{why}")
+                self._finish(partition, f"{NO_ANSWER} for {GIVE_UP_SECONDS:.0f} s{why}")
 
     def _bounds(self, partition: int) -> tuple[int, int] | str:
         from confluent_kafka import KafkaException

@@ -156,7 +156,7 @@ class _Scan:
     def _is_done(self) -> bool:
         """Whether nothing is left that could be read: what is missing has failed, it was not cut by a limit."""
         segments = self.parts.segments()
-        failed = {(one.topic, one.partition) for one in segments if one.error}
+        failed = {(one.topic, one.partition) for one in segments if one.failed}
         return all((gap.topic, gap.partition) in failed for gap in remaining(self.spec.ranges(), segments))
 
     def _find_aborted(self) -> None:
@@ -216,7 +216,7 @@ def _outcome(ranges: Sequence[PartitionRange], segments: Sequence[Segment]) -> p
 def _outcome_row(part: PartitionRange, segments: list[Segment]) -> dict[str, Any]:
     gaps = remaining([part], segments)
     reached = gaps[0].start_offset if gaps else max(part.start_offset, part.end_offset)
-    errors = dict.fromkeys(segment.error for segment in segments if segment.error)
+    errors = dict.fromkeys(segment.error for segment in segments if segment.error and (segment.failed or gaps))
     return {
         "topic": part.topic,
         "partition": part.partition,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.capture.parts import NO_ANSWER
 from workbench.capture.reader import GIVE_UP_SECONDS, POLL_SECONDS, SILENCE_SECONDS, Chunk
 from workbench.capture.spec import Limits, PartitionRange
 from workbench.capture.wire.batches import Batch, Split, body, split
@@ -301,4 +302,4 @@ class _Scan:
         if self._silent > GIVE_UP_SECONDS:
             why = f" ({self._fetcher.complaint})" if self._fetcher.complaint else ""
             for partition in list(self.active):
-                self._finish(partition, f"no answer for {GIVE_UP_SECONDS:.0f} s{why}")
+                self._finish(partition, f"{NO_ANSWER} for {GIVE_UP_SECONDS:.0f} s{why}")
