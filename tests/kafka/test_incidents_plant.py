@@ -53,7 +53,7 @@ def test_registry_has_enough_faults_and_controls():
     controls = [item for item in INCIDENTS.values() if item.clean]
     assert len(faults) >= 10
     assert len(controls) >= 6
-    assert {item.problem for item in controls} == {"loss", "duplicates"}
+    assert {item.problem for item in controls} == {"loss", "duplicates", "lag"}
     assert all(item.summary.endswith(".") and len(item.summary) < 120 for item in INCIDENTS.values())
 
 
@@ -71,8 +71,8 @@ def test_truth_is_consistent_and_its_options_are_those_of_check(truth):
     assert truth.clean is item.clean
     scope = scope_from(**truth.options)
     assert scope.source == truth.options["source"]
-    whole = truth.ledger["lost"] if truth.problem == "loss" else truth.ledger["extra_copies"]
-    assert sum(truth.causes.values()) == whole
+    whole = {"loss": "lost", "duplicates": "extra_copies"}.get(truth.problem)
+    assert whole is None or sum(truth.causes.values()) == truth.ledger[whole]
     assert json.loads(truth.to_json())["options"]["source"] == scope.source
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @flattened
 def check(
-    problem: Annotated[str, typer.Argument(help="loss or duplicates.")],
+    problem: Annotated[str, typer.Argument(help="loss, duplicates or lag.")],
     target: TargetOptions,
     scope: ScopeOptions,
     run: RunOptions,
@@ -39,6 +39,10 @@ def check(
 
     keep_pandas_out()
     checking.problem(problem)  # an unknown one is refused before anything is read
+    if run.all_groups:
+        from workbench.cli.all_groups import check_all_groups
+
+        check_all_groups(problem, target, scope, run, integration)
     if run.evidence:
         _refuse_live(target.profile, target.bootstrap, integration)
         loaded = checking.rejudged(checking.evidence_in(run.evidence), scope.given())

@@ -21,6 +21,9 @@ SIGNS: dict[Verdict, tuple[str, str]] = {
 }
 
 
+_UNITS = {"lag": "offsets"}
+
+
 def show(report: Report, *, markdown: bool = False) -> None:
     """Prints a report to stdout."""
     if markdown:
@@ -29,10 +32,34 @@ def show(report: Report, *, markdown: bool = False) -> None:
         _print(report, Console())
 
 
+def show_groups(reports: Sequence[Report], *, markdown: bool = False) -> None:
+    """Prints one line a group, in the order given."""
+    header = ("", "group", "verdict", "offsets behind", "lagging partitions", "why")
+    rows = [_group_row(report) for report in reports]
+    if markdown:
+        lines = ["| " + " | ".join(header) + " |", "|---|---|---|--:|--:|---|"]
+        print("\n".join([*lines, *("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)]))
+    else:
+        Console().print(_table("Groups, worst first", header, rows, right=(3, 4)))
+
+
+def _group_row(report: Report) -> tuple[str, ...]:
+    behind = report.ledger["offsets_behind"]
+    why = [found.summary for found in report.findings] + [item.reason for item in report.undecided]
+    return (
+        SIGNS[report.verdict][0],
+        str(report.facts["group"]),
+        report.verdict,
+        "unknown" if behind is None else f"{behind:,}",
+        f"{report.facts['lagging_partitions']:,}",
+        why[0] if why else "",
+    )
+
+
 def _print(report: Report, console: Console) -> None:
     sign, colour = SIGNS[report.verdict]
     console.print(Text(f"{sign} {report.problem}: {report.verdict}", style=f"bold {colour}"))
-    console.print(_table("Ledger", ("", "messages"), _ledger_rows(report), right=(1,)))
+    console.print(_table("Ledger", ("", _UNITS.get(report.problem, "messages")), _ledger_rows(report), right=(1,)))
     causes = [(code, f"{count:,}") for code, count in report.causes.items() if count]
     if causes:
         console.print(_table("Causes", ("cause", "count"), causes, right=(1,)))
@@ -86,7 +113,12 @@ def _undecided_rows(report: Report) -> list[tuple[str, str]]:
 def markdown_lines(report: Report) -> list[str]:
     """The report as markdown; text from the cluster is escaped."""
     sign, _ = SIGNS[report.verdict]
-    lines = [f"## {sign} {report.problem}: {report.verdict}", "", "| ledger | messages |", "|---|--:|"]
+    lines = [
+        f"## {sign} {report.problem}: {report.verdict}",
+        "",
+        f"| ledger | {_UNITS.get(report.problem, 'messages')} |",
+        "|---|--:|",
+    ]
     lines += [f"| {name} | {count} |" for name, count in _ledger_rows(report)]
     if report.findings:
         lines += ["", "| | finding | state | count | what |", "|---|---|---|--:|---|"]

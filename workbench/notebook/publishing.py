@@ -23,6 +23,7 @@ def headline(report: Report) -> str:
     said = {name: _count(count) for name, count in report.ledger.items()}
     numbers = {
         "loss": f"{said.get('lost')} of {said.get('sent')} messages lost",
+        "lag": f"{said.get('offsets_behind')} offsets behind",
         "duplicates": f"{said.get('extra_copies')} extra copies among {said.get('records')} records",
     }
     return f"{report.problem}: {report.verdict}, {numbers.get(report.problem, '')}".rstrip(", ")
@@ -51,7 +52,11 @@ def _causes(report: Report) -> list[str]:
     rows = [(code, _count(count)) for code, count in report.causes.items() if count]
     if not rows:
         return []
-    what = {"loss": "Causes of the lost messages", "duplicates": "Causes of the extra copies"}
+    what = {
+        "loss": "Causes of the lost messages",
+        "duplicates": "Causes of the extra copies",
+        "lag": "Causes, by lagging partitions",
+    }
     return [f"### {what.get(report.problem, 'Causes')}", _table(("cause", "count"), rows, numeric=1)]
 
 

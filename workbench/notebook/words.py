@@ -22,4 +22,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "extra_copies": "of them, further copies",
         "reprocessed": "extra copies that come from reading the source again",
     },
+    "lag": {
+        "offsets_behind": "offsets between the commits and the log ends",
+        "readable": "of them, records that a reader gets",
+        "control": "of them, transaction markers",
+        "aborted": "of them, records of aborted transactions",
+        "compacted": "of them, removed by compaction",
+        "expired": "of them, removed before the group read them",
+        "hidden": "of them, behind an open transaction",
+    },
 }

@@ -53,8 +53,8 @@ def attribute(case: Case, rulings: Mapping[Rule, Ruling]) -> Attribution:
     totals = con.execute(
         "SELECT count(*) FILTER (cause = 'undetermined'), count(*) FILTER (cause IS NULL), count(*) FILTER (confirmed)"
         " FROM attributed"
-    ).fetchone()
-    undetermined, unexplained, confirmed = totals or (0, 0, 0)
+    ).fetchall()  # to the end: an open result would be in the way of the connection's next user
+    undetermined, unexplained, confirmed = totals[0]
     return Attribution(
         counts={code: n for code, n, _ in rows},
         candidates={code: n for code, n, _ in shared},

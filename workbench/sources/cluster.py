@@ -159,6 +159,24 @@ class Cluster:
         """
         return times.offsets_at(self._admin, names, at_ms)
 
+    def heads(self, starts: Iterable[tuple[str, int, int, int]], isolation: str, seconds: float = 20) -> Answer:
+        """The first record at or after offsets, one for each: when the next record that a reader would get was written.
+
+        Args:
+            starts: topic, partition, the offset to look from, the offset to stop before.
+            isolation: read_committed or read_uncommitted.
+            seconds: the longest that is read; what was not reached has an ``error``.
+
+        Returns:
+            topic, partition int32, offset int64 (as asked), first_offset int64 (null: there is no record), timestamp_ms
+            int64 (null: none), timestamp_type (CreateTime or LogAppendTime), error (null: none).
+
+        Reads: Fetch by assignment.
+        """
+        from workbench.sources.heads import heads
+
+        return heads(self.client_settings(), starts, isolation, seconds)
+
     def committed(self, group: str | Sequence[str], topics: Sequence[str] | None = None) -> Answer:
         """One row a partition with a commit; one without has no row. Read this before the log ends.
 

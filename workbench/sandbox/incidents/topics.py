@@ -80,7 +80,13 @@ def commit(bootstrap: str, group: str, topic: str, offsets: Mapping[int, int]) -
     spots = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
     request = ConsumerGroupTopicPartitions(group, spots)
     client = admin(bootstrap)
-    _done(client.alter_consumer_group_offsets([request])[group], f"alter offsets of {group}")
+
+    def stored() -> bool:
+        """The first commits of a cluster are refused, a partition each, while the coordinator's topic is made."""
+        found = _done(client.alter_consumer_group_offsets([request])[group], f"alter offsets of {group}")
+        return all(place.error is None for place in found.topic_partitions)
+
+    wait_until(stored, f"offsets of {group} are stored")
 
 
 def shortest_session_ms(bootstrap: str) -> int:
