@@ -132,6 +132,7 @@ class Report:
         undecided: codes that evidence at hand can neither confirm nor exclude.
         notes: worth knowing, never findings.
         facts: scalars such as topics, window, reader, ``collected_at``; JSON types only.
+        sections: further parts of some problems (``groups`` of dlq), each a key of the document; JSON types only.
     """
 
     problem: str
@@ -143,6 +144,7 @@ class Report:
     undecided: tuple[Undecided, ...] = ()
     notes: tuple[Note, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -161,6 +163,7 @@ class Report:
             "ruled_out": list(self.ruled_out),
             "undecided": [{"code": item.code, "reason": item.reason} for item in self.undecided],
             "notes": [{"code": note.code, "summary": note.summary} for note in self.notes],
+            **self.sections,
             "facts": dict(self.facts),
         }
 

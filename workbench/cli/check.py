@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @flattened
 def check(
-    problem: Annotated[str, typer.Argument(help="loss, duplicates or lag.")],
+    problem: Annotated[str, typer.Argument(help="loss, duplicates, lag or dlq.")],
     target: TargetOptions,
     scope: ScopeOptions,
     run: RunOptions,

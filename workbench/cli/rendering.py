@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -56,6 +57,24 @@ def _group_row(report: Report) -> tuple[str, ...]:
     )
 
 
+_GROUP_HEADER = ("count", "cause", "where", "then", "because", "for example")
+_MOST_GROUPS = 20
+
+
+def _cause_groups(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{group['count']:,}",
+            plain(str(group["exception_class"] or group["grouped_by"])),
+            plain(str(group["frame"] or ", ".join(group["stages"] or ()) or "")),
+            group["disposition"],
+            group["reason"],
+            plain(group["samples"][0]),
+        )
+        for group in groups[:_MOST_GROUPS]
+    ]
+
+
 def _print(report: Report, console: Console) -> None:
     sign, colour = SIGNS[report.verdict]
     console.print(Text(f"{sign} {report.problem}: {report.verdict}", style=f"bold {colour}"))
@@ -63,6 +82,8 @@ def _print(report: Report, console: Console) -> None:
     causes = [(code, f"{count:,}") for code, count in report.causes.items() if count]
     if causes:
         console.print(_table("Causes", ("cause", "count"), causes, right=(1,)))
+    if groups := report.sections.get("groups"):
+        console.print(_table("Cause groups", _GROUP_HEADER, _cause_groups(groups), right=(0,)))
     if report.findings:
         console.print(_table("Findings", ("", "finding", "state", "count", "what"), _finding_rows(report), right=(3,)))
     for title, rows in (

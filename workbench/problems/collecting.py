@@ -100,10 +100,11 @@ def collect_evidence(
     _read_group(sources, scope, draft)
     draft.facts["collected_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
     _read_cluster(sources, scope, readable, draft)
-    if scope.source in readable:
+    if (scope.source or topics[0]) in readable:
         _read_records(sources, scope, readable, draft, want=frozenset(want), work_dir=work_dir, progress=progress)
     else:
-        draft.missing["records"] = draft.missing.get(scope.source, "the source topic cannot be read")
+        anchor = scope.source or topics[0]
+        draft.missing["records"] = draft.missing.get(anchor, f"topic {anchor} cannot be read")
     return Evidence(draft.tables, draft.facts, draft.missing)
 
 
@@ -139,7 +140,7 @@ def _read_group(sources: Sources, scope: Scope, draft: Draft) -> None:
         draft.facts["group_exists"] = None
         draft.missing["committed"] = "no group was given (--group)"
         return
-    committed = sources.cluster.committed(scope.group, [scope.source])
+    committed = sources.cluster.committed(scope.group, [scope.source] if scope.source else None)
     draft.take("committed", committed)
     groups = sources.cluster.groups([scope.group])
     draft.take("groups", groups)
@@ -188,7 +189,7 @@ def _read_cluster(sources: Sources, scope: Scope, readable: list[str], draft: Dr
     info = cluster.info()
     draft.facts |= {"cluster_id": info["cluster_id"], "brokers": len(info["brokers"])}
     if not scope.group:
-        reading = cluster.groups_reading([scope.source])
+        reading = cluster.groups_reading([scope.source] if scope.source else readable)
         names = {row["group"] for row in reading.rows()}
         draft.facts["groups_seen"] = sorted(name for name in names if not name.startswith(OWN_GROUPS))
     if any(_holds_back(row) for row in _rows(draft, "offsets")):
@@ -313,7 +314,7 @@ def _identities(
         else:
             out[topic] = _found(settings, topic, parts, fallback, lenient=topic != scope.source)
         fallback = fallback or out[topic]
-    draft.facts["id_from"] = str(out[scope.source])
+    draft.facts["id_from"] = str(out[scope.source or next(iter(out))])
     draft.facts["id_from_by_topic"] = {topic: str(found) for topic, found in out.items()}
     return out
 
@@ -327,8 +328,8 @@ def _found(
     try:
         return resolve_id_from(batch, topic)
     except UsageError:
-        if lenient and fallback:  # dead letters and odd sinks: joined by coordinates, and counted as unidentified
-            return fallback
+        if lenient:  # dead letters and odd sinks: joined by coordinates, and counted as unidentified
+            return fallback or IdFrom.parse("json:$.messageId")
         raise
 
 

@@ -58,6 +58,8 @@ INCIDENT_OF = {
     "duplicates-read-uncommitted": "read-uncommitted",
     "content-mismatch": "content-mismatch",
     "lag-no-members": "lag-no-members",
+    "dlq-context-missing": "dlq-context-missing",
+    "dlq-redrive-loop": "dlq-redrive-loop",
     UNEXPLAINED: UNEXPLAINED,
 }
 

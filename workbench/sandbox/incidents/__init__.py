@@ -12,6 +12,7 @@ from workbench.errors import UsageError
 from workbench.sandbox.incidents import (  # noqa: F401 - planters register themselves
     clean_duplicates,
     clean_loss,
+    dlq,
     duplicates_service,
     duplicates_source,
     lag,
