@@ -73,6 +73,16 @@ def test_without_the_groups_the_rule_is_undecided():
     ("changes", "why"),
     [
         ({"head_ms": 0}, "before 2000"),
+        (
+            {
+                "at": None,
+                "state": "Stable",
+                "members": 1,
+                "source": "in",
+                "group_failures": {"in": "Describe denied on topic in"},
+            },
+            "Describe denied",
+        ),
         ({"head_ms": 4_102_444_800_000}, "in the future"),
         ({"at": 120}, "truncated or made anew"),
         ({"start": 60}, "removed before"),

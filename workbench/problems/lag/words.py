@@ -14,7 +14,13 @@ def doubts(case: Case, seen: Sequence[Standing], open_entries: int) -> tuple[Und
     """What keeps the lag, or the cause of it, from being established."""
     out = []
     group = case.facts["group"]
-    if not seen and (why := _why_nothing(case, group)):
+    failures = case.facts.get("group_failures") or {}
+    denied = {name: why for name, why in failures.items() if name == case.facts["source"]}
+    out += [
+        Undecided("ledger", f"the commits of {group} on topic {name} are not known: {why}")
+        for name, why in denied.items()
+    ]
+    if not seen and not denied and (why := _why_nothing(case, group)):
         out.append(Undecided("ledger", why))
     for why, count in Counter(p.why for p in seen if p.lag is None or p.lagging is None).items():
         out.append(Undecided("ledger", f"{_partitions(count)} of {group}: {why or 'not known'}"))
