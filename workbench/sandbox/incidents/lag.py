@@ -43,10 +43,15 @@ def markers_only(scene: Scene) -> Truth:
     scene.open()
     client = transactional(scene.bootstrap)
     in_transaction(client, scene.source, scene.messages(50, 200), commit=True)
-    ends = topics.ends(scene.bootstrap, scene.source)
-    read = {part: end - 1 for part, end in ends.items() if end}
+    # The end of a transaction is answered before its markers are in the log; the last stable offset moves with them.
+    topics.wait_until(lambda: _ended(scene), "markers are written")
+    read = {part: end - 1 for part, end in topics.ends(scene.bootstrap, scene.source).items() if end}
     topics.commit(scene.bootstrap, scene.group, scene.source, read)
     return _truth(scene, {}, len(read), {})
+
+
+def _ended(scene: Scene) -> bool:
+    return topics.ends(scene.bootstrap, scene.source, committed=True) == topics.ends(scene.bootstrap, scene.source)
 
 
 def _truth(scene: Scene, expects: Mapping[str, str], behind: int, causes: Mapping[str, int]) -> Truth:
