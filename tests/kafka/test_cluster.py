@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
@@ -324,12 +325,21 @@ def test_a_setting_that_does_not_fit_is_named_without_its_value(kafka: str, key:
     assert "hush" not in str(caught.value)
 
 
+def _all_stopped(pid: int) -> bool:
+    states = [
+        task.joinpath("stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()
+    ]
+    return set(states) == {"T"}
+
+
 def test_a_broker_that_stops_answering_in_between_ends_in_reasons(topic_name: str):
     with start() as broker:
         make(AdminClient({"bootstrap.servers": broker.bootstrap, **QUIET}), topic_name)
         cluster = connect(profile_from_options(broker.bootstrap), timeout_seconds=3).cluster
         os.kill(broker.pids[0], signal.SIGSTOP)
         try:
+            while not _all_stopped(broker.pids[0]):  # a thread that still runs may answer
+                time.sleep(0.01)
             with pytest.raises(SourceUnavailable, match="did not answer"):
                 cluster.info()
             assert topic_name in cluster.topics([topic_name]).failures
