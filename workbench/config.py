@@ -24,7 +24,7 @@ CONFIG_NAME = "workbench.toml"
 # Named so by librdkafka, Java clients, HTTP tools or us. A file that holds a secret (ssl.key.location) is no secret.
 _SECRET_KEY = re.compile(
     r"password|passwd|passphrase|secret|token(?!_?(url|endpoint))|credential|jaas|api[._-]?key(?!_header)"
-    r"|key\.pem|user\.?info|oauthbearer\.config|authorization",
+    r"|key\.pem|user\.?info|oauthbearer\.config|authorization|encryption[._-]?keys?$",
     re.IGNORECASE,
 )
 _NO_SECRET = re.compile(r"location$|_file$|\.url$|_url$|mechanism", re.IGNORECASE)
@@ -140,7 +140,7 @@ class Config:
         """
         name = name or self._only_profile()
         raw = self._table("profile", self.profiles, name)
-        values = {key: _expanded(value, f"profiles.{name}.{key}") for key, value in raw.items()}
+        values = {key: expanded(value, f"profiles.{name}.{key}") for key, value in raw.items()}
         values["kafka"] = {key: _setting(value) for key, value in values["kafka"].items()}
         return Profile(name=name, **values)
 
@@ -151,7 +151,7 @@ class Config:
             ConfigError: there is no such integration, or a variable it needs is not set.
         """
         raw = self._table("integration", self.integrations, name)
-        values = {key: _expanded(value, f"integrations.{name}.{key}") for key, value in raw.items()}
+        values = {key: expanded(value, f"integrations.{name}.{key}") for key, value in raw.items()}
         for key in _LISTS:
             entry = values.get(key, ())
             values[key] = (entry,) if isinstance(entry, str) else tuple(entry)
@@ -205,13 +205,20 @@ def profile_from_options(bootstrap: str, settings: Mapping[str, str] | None = No
     Raises:
         ConfigError: the address is not HOST:PORT, or a variable is not set.
     """
-    given = {key: _expanded(value, f"-X {key}") for key, value in (settings or {}).items()}
+    given = {key: expanded(value, f"-X {key}") for key, value in (settings or {}).items()}
+    check_addresses(bootstrap, "--bootstrap")
+    return Profile(name="(options)", kafka={**given, "bootstrap.servers": bootstrap})
+
+
+def check_addresses(bootstrap: str, where: str) -> None:
+    """Refuses what is no list of brokers.
+
+    Raises:
+        ConfigError: an address is not HOST:PORT; named with the place that holds it.
+    """
     for server in bootstrap.split(","):
         if not re.fullmatch(r"([A-Za-z_+]+://)?(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)(:[0-9]{1,5})?", server.strip()):
-            raise ConfigError(
-                f"--bootstrap takes HOST:PORT, not {server.strip()!r}.", hint="For example localhost:9092."
-            )
-    return Profile(name="(options)", kafka={**given, "bootstrap.servers": bootstrap})
+            raise ConfigError(f"{where} takes HOST:PORT, not {server.strip()!r}.", hint="For example localhost:9092.")
 
 
 def is_secret(key: str) -> bool:
@@ -222,7 +229,7 @@ def is_secret(key: str) -> bool:
 def hide_secrets(value: Any, key: str = "") -> Any:
     """The same value with secrets replaced by ``***``, at any depth."""
     if isinstance(value, Mapping):
-        return {name: hide_secrets(inner, str(name)) for name, inner in value.items()}
+        return {name: hide_secrets(inner, key if is_secret(key) else str(name)) for name, inner in value.items()}
     if value is not None and is_secret(key):
         return "***"
     return _URL_PASSWORD.sub("//***@", value) if isinstance(value, str) else value
@@ -285,7 +292,7 @@ def _checked(raw: Mapping[str, Any], path: Path) -> Config:
     for section in raw:
         for name, table in _tables(raw, section):
             where = f"{section}.{name}"
-            _refuse_clear_secrets(table, where)
+            refuse_clear_secrets(table, where)
             if section == "profiles":
                 _check_profile(table, where)
             elif section == "integrations":
@@ -364,15 +371,20 @@ def _known(table: Mapping[str, Any], allowed: frozenset[str], where: str) -> Non
             raise ConfigError(f"unknown key {key!r} {place}.", hint=hint)
 
 
-def _refuse_clear_secrets(value: Any, where: str, key: str = "") -> None:
+def refuse_clear_secrets(value: Any, where: str, key: str = "") -> None:
+    """Refuses secrets that are written down, at any depth; ``where`` is the place of the value in its file.
+
+    Raises:
+        ConfigError: a secret is not made of variables, or an address holds a password; named by its key.
+    """
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            _refuse_clear_secrets(inner, f"{where}.{name}", name)
+            refuse_clear_secrets(inner, f"{where}.{name}", key if is_secret(key) else str(name))
     elif isinstance(value, list):
         for inner in value:
-            _refuse_clear_secrets(inner, where, key)
+            refuse_clear_secrets(inner, where, key)
     elif is_secret(key) and not _only_variables(value):
-        variable = re.sub(r"[^A-Z0-9]+", "_", where.split(".", 1)[1].upper())
+        variable = re.sub(r"[^A-Z0-9]+", "_", where.split(".", 1)[-1].upper())
         raise ConfigError(f"{where} holds a secret in clear.", hint=f'Write "${{{variable}}}" and set that variable.')
     elif isinstance(value, str) and _URL_PASSWORD.search(value):
         raise ConfigError(f"{where} holds a password inside an address.", hint='Use username and password = "${...}".')
@@ -386,11 +398,16 @@ def _only_variables(value: Any) -> bool:
     return value == "" or (bool(defaults) and not any(defaults) and _VARIABLE.sub("", value).strip() == "")
 
 
-def _expanded(value: Any, where: str) -> Any:
+def expanded(value: Any, where: str) -> Any:
+    """The same value with ``${ENV}`` and ``${ENV:-default}`` looked up, at any depth.
+
+    Raises:
+        ConfigError: a variable is not set; named with the place that needs it.
+    """
     if isinstance(value, Mapping):
-        return {key: _expanded(inner, f"{where}.{key}") for key, inner in value.items()}
+        return {key: expanded(inner, f"{where}.{key}") for key, inner in value.items()}
     if isinstance(value, list):
-        return [_expanded(inner, where) for inner in value]
+        return [expanded(inner, where) for inner in value]
     return _VARIABLE.sub(lambda match: _variable(match, where), value) if isinstance(value, str) else value
 
 
