@@ -5,8 +5,20 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    from workbench.sandbox.kafka import Kafka
+    from workbench.sandbox.stack.running import Stack
+
+
+class Observed(NamedTuple):
+    """A broker with the JMX exporter, and the Prometheus and Alertmanager that watch it."""
+
+    kafka: Kafka
+    stack: Stack
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +41,26 @@ def kafka() -> Iterator[str]:
         pytest.fail(f"{error} {error.hint}", pytrace=False)
     with cluster:
         yield cluster.bootstrap
+
+
+@pytest.fixture(scope="session")
+def observed() -> Iterator[Observed]:
+    """A real broker of our own that a real Prometheus scrapes; with its Alertmanager."""
+    from workbench.sandbox.kafka import start
+    from workbench.sandbox.stack.running import start_stack
+
+    with start(metrics=True) as cluster, start_stack(("prometheus",), cluster) as stack:
+        yield Observed(cluster, stack)
+
+
+@pytest.fixture(scope="session")
+def jaeger() -> Iterator[Stack]:
+    """A real Jaeger: ``addresses`` has ``jaeger``, ``otlp_http``, ``otlp_grpc``. Built with Go where it was not yet."""
+    from workbench.sandbox.stack.running import start_stack
+
+    with start_stack(("traces",)) as stack:
+        assert "jaeger" in stack.addresses, "Jaeger is built with Go, which this machine does not have"
+        yield stack
 
 
 @pytest.fixture

@@ -267,7 +267,8 @@ def test_up_status_and_down_find_each_other(sandbox: Callable[..., subprocess.Co
     first = sandbox("up", "--json")
     assert first.returncode == 0, first.stderr
     told = json.loads(first.stdout)
-    assert told.keys() == {"bootstrap", "pids", "data", "version", "kind"}
+    assert told.keys() == {"bootstrap", "pids", "data", "version", "kind", "services"}
+    assert told["services"] == {}
     assert admin(told["bootstrap"]).list_topics(timeout=20).brokers.keys() == {1}
 
     assert json.loads(sandbox("up", "--json").stdout) == told

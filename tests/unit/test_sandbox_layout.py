@@ -56,3 +56,13 @@ def test_each_pinned_version_has_kafka_and_what_it_logs_with():
         assert f"org.apache.kafka:kafka_2.13:{version}" in pinned
         assert any(":log4j-slf4j-impl:" in coordinate for coordinate in pinned)
         assert all(re.fullmatch("[0-9a-f]{64}", checksum) for checksum in pinned.values())
+
+
+def test_each_node_has_a_port_for_its_metrics_where_they_are_asked_for():
+    assert [plan.metrics_port for plan in lay_out(2, FOLDER, [7000, 7001, 7002])] == [0, 0, 0]
+    assert [plan.metrics_port for plan in lay_out(2, FOLDER, [7000, 7001, 7002, 7003, 7004, 7005])] == [
+        7003,
+        7004,
+        7005,
+    ]
+    assert [plan.metrics_port for plan in lay_out(1, FOLDER, [7000, 7001, 7002, 7003])] == [7002]

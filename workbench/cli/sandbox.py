@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -32,11 +33,15 @@ def up(
     mock: Annotated[
         bool, typer.Option("--mock", help="librdkafka's mock broker, where Kafka cannot be had; it has no admin plane.")
     ] = False,
+    parts: Annotated[
+        str, typer.Option("--with", help="What runs beside Kafka: prometheus, traces; joined by commas.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Start Kafka in the background, or say where the one that runs is."""
     pairs = dict(_pair(text) for text in settings or [])
-    sandbox = _state().up(nodes, settings=pairs, use_mock=mock, say=_say)
+    wanted = [part.strip() for part in parts.split(",") if part.strip()]
+    sandbox = _state().up(nodes, settings=pairs, use_mock=mock, parts=wanted, say=_say)
     if sandbox.already_running and not as_json:
         print("The sandbox is running already.")
     _show(sandbox, as_json=as_json)
@@ -55,12 +60,20 @@ def down(as_json: Json = False) -> None:
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(
+    as_json: Json = False,
+    env: Annotated[
+        bool, typer.Option("--env", help="Print export lines for a shell: the profile sandbox reads these variables.")
+    ] = False,
+) -> None:
     """Say whether the sandbox runs and where; exit code 1 when it does not."""
     sandbox = _state().status()
     if sandbox is None:
         print(json.dumps(None) if as_json else "No sandbox is running.")
         raise typer.Exit(1)
+    if env:
+        print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in sandbox.to_environment().items()))
+        return
     _show(sandbox, as_json=as_json)
 
 
@@ -160,3 +173,9 @@ def _show(sandbox: Sandbox, *, as_json: bool) -> None:
         process = node.process()
         state = f"pid {process.pid}" if process else "down"
         print(f"node {node.plan.node_id:<4}  {node.plan.roles}, {state}, log {node.plan.log_file}")
+    for service in sandbox.services:
+        process = service.process()
+        state = f"pid {process.pid}" if process else "down"
+        print(f"{service.plan.name}  {state}, log {service.plan.log_file}")
+    for name, address in sandbox.addresses.items():
+        print(f"{name:<13}  {address}")

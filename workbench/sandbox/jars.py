@@ -14,7 +14,7 @@ from pathlib import Path
 
 from workbench.errors import SandboxError
 from workbench.sandbox.paths import cache_dir
-from workbench.sandbox.pinned import PINNED
+from workbench.sandbox.pinned import AGENT, PINNED
 
 KAFKA_VERSION = "4.4.0"
 PARALLEL_DOWNLOADS = 6
@@ -42,12 +42,25 @@ def kafka_jars(version: str = KAFKA_VERSION, *, say: Callable[[str], None] | Non
     pinned = PINNED.get(version)
     if pinned is None:
         raise SandboxError(f"Kafka {version} is not pinned.", hint=f"Pinned versions: {', '.join(PINNED)}.")
-    folder = cache_dir() / "kafka" / version
-    if not _missing_or_changed(folder, pinned):
-        return [folder / _file_name(coordinate) for coordinate in pinned]
-    if say:
-        say(f"Fetching Kafka {version}: {len(pinned)} jars, about 45 MB, into {folder}")
-    _fetch_into(folder, pinned)
+    return _jars(cache_dir() / "kafka" / version, pinned, f"Kafka {version}: {len(pinned)} jars, about 45 MB", say)
+
+
+def jmx_agent(*, say: Callable[[str], None] | None = None) -> Path:
+    """Gives the jar of the JMX exporter's Java agent, fetching it first where the cache has none.
+
+    Raises:
+        SandboxError: it differs from its checksum, or cannot be fetched.
+    """
+    (jar,) = _jars(cache_dir() / "jmx-exporter", AGENT, "the JMX exporter: 1 jar, about 3 MB", say)
+    return jar
+
+
+def _jars(folder: Path, pinned: Mapping[str, str], what: str, say: Callable[[str], None] | None) -> list[Path]:
+    """The pinned jars in a folder, in their order; fetched where one is missing or is not what was pinned."""
+    if _missing_or_changed(folder, pinned):
+        if say:
+            say(f"Fetching {what}, into {folder}")
+        _fetch_into(folder, pinned)
     return [folder / _file_name(coordinate) for coordinate in pinned]
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 from workbench.errors import SandboxError
 from workbench.sandbox.guard import Guard
-from workbench.sandbox.jars import KAFKA_VERSION, kafka_jars
+from workbench.sandbox.jars import KAFKA_VERSION, jmx_agent, kafka_jars
 from workbench.sandbox.java import find_java
+from workbench.sandbox.jmx import agent_option
 from workbench.sandbox.layout import NodePlan, lay_out, properties
 from workbench.sandbox.node import format_broker, format_controller, jvm, launch, new_id, port_was_taken
 from workbench.sandbox.ports import free_ports
@@ -67,6 +68,11 @@ class Kafka:
         return ",".join(f"127.0.0.1:{plan.controller_port}" for plan in self.nodes if plan.controller_port)
 
     @property
+    def metrics_targets(self) -> dict[int, str]:
+        """Node id -> ``host:port`` of its JMX exporter, of the nodes that were started with one."""
+        return {plan.node_id: f"127.0.0.1:{plan.metrics_port}" for plan in self.nodes if plan.metrics_port}
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of the nodes that are up, brokers first, in the order of their ids."""
         return [self.processes[node_id].pid for node_id in sorted(self.processes) if self.is_up(node_id)]
@@ -105,7 +111,7 @@ class Kafka:
     def launch(self, plan: NodePlan) -> None:
         """Starts the process of a node whose folder is formatted; does not wait for it."""
         with uninterrupted():
-            process = launch(self.command, plan)
+            process = launch([*self.command, *agent_option(plan, self.data_dir)], plan)
             self.processes[plan.node_id] = process
             if self._guard:
                 self._guard.watch(process.pid)
@@ -173,6 +179,7 @@ def start(
     version: str = KAFKA_VERSION,
     settings: Mapping[str, str] | None = None,
     *,
+    metrics: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Kafka:
     """Starts a KRaft cluster on free ports of 127.0.0.1 and returns when every broker answers.
@@ -185,6 +192,7 @@ def start(
         data_dir: an empty or missing folder that is kept; by default a temporary one that goes with the cluster.
         version: of Kafka, a pinned one.
         settings: lines of server.properties that win over the sandbox's own.
+        metrics: whether each node carries the JMX exporter, for Prometheus (``Kafka.metrics_targets``).
         say: called with one sentence before something that takes long.
 
     Raises:
@@ -195,13 +203,15 @@ def start(
     if data_dir:
         data_dir = _empty_folder(data_dir)
     kafka_jars(version, say=say)
+    if metrics:
+        jmx_agent(say=say)
     for _ in range(ATTEMPTS - 1):
         try:
-            return _start_once(nodes, data_dir, version, settings or {})
+            return _start_once(nodes, data_dir, version, settings or {}, metrics=metrics)
         except _PortTakenError as error:
             # Other ports, same settings: what this try left behind goes.
             shutil.rmtree(error.data_dir, ignore_errors=True)
-    return _start_once(nodes, data_dir, version, settings or {})
+    return _start_once(nodes, data_dir, version, settings or {}, metrics=metrics)
 
 
 def _empty_folder(folder: Path) -> Path:
@@ -220,10 +230,12 @@ class _PortTakenError(SandboxError):
         self.data_dir = data_dir
 
 
-def _start_once(nodes: int, data_dir: Path | None, version: str, settings: Mapping[str, str]) -> Kafka:
+def _start_once(
+    nodes: int, data_dir: Path | None, version: str, settings: Mapping[str, str], *, metrics: bool
+) -> Kafka:
     folder = data_dir or Path(tempfile.mkdtemp(prefix="workbench-kafka-"))
     folder.mkdir(parents=True, exist_ok=True)
-    plans = lay_out(nodes, folder, free_ports(nodes + 1))
+    plans = lay_out(nodes, folder, free_ports((nodes + 1) * (2 if metrics else 1)))
     kafka = Kafka(plans, folder, version, temporary=data_dir is None, guard=Guard(None if data_dir else folder))
     atexit.register(kafka.stop_at_exit)
     try:

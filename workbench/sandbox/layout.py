@@ -19,6 +19,7 @@ class NodePlan:
         port: of the clients' listener on 127.0.0.1, or 0 for a pure controller.
         controller_port: of the controllers' listener, or 0 for a pure broker.
         folder: where its properties, data and log are.
+        metrics_port: where its JMX exporter answers Prometheus, or 0 where it has none.
     """
 
     node_id: int
@@ -26,6 +27,7 @@ class NodePlan:
     port: int
     controller_port: int
     folder: Path
+    metrics_port: int = 0
 
     @property
     def is_broker(self) -> bool:
@@ -57,13 +59,18 @@ def lay_out(brokers: int, data_dir: Path, ports: list[int]) -> tuple[NodePlan, .
     Args:
         brokers: how many brokers.
         data_dir: folder that holds one folder a node.
-        ports: ``brokers + 1`` free ports; the first is the controller's.
+        ports: ``brokers + 1`` free ports, the first is the controller's; as many again where each node has a JMX
+            exporter.
     """
-    controller, *clients = ports
+    controller, *clients = ports[: brokers + 1]
+    own, *metrics = ports[brokers + 1 :] or [0] * (brokers + 1)
     if brokers == 1:
-        return (NodePlan(1, "broker,controller", clients[0], controller, data_dir / "node-1"),)
-    first = NodePlan(CONTROLLER_ID, "controller", 0, controller, data_dir / f"node-{CONTROLLER_ID}")
-    rest = (NodePlan(i, "broker", port, 0, data_dir / f"node-{i}") for i, port in enumerate(clients, start=1))
+        return (NodePlan(1, "broker,controller", clients[0], controller, data_dir / "node-1", own),)
+    first = NodePlan(CONTROLLER_ID, "controller", 0, controller, data_dir / f"node-{CONTROLLER_ID}", own)
+    rest = (
+        NodePlan(i, "broker", port, 0, data_dir / f"node-{i}", extra)
+        for i, (port, extra) in enumerate(zip(clients, metrics, strict=True), start=1)
+    )
     return (first, *rest)
 
 

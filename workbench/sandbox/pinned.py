@@ -7,6 +7,11 @@ broker writes a log.
 
 from __future__ import annotations
 
+# The JMX exporter, as a Java agent: what brokers count, for Prometheus.
+AGENT: dict[str, str] = {
+    "io.prometheus.jmx:jmx_prometheus_javaagent:1.0.1": "7d61f737fd661610ccc14aea79764faa1ea94a340cbc8f0029b3d2edea3d80c1",
+}
+
 PINNED: dict[str, dict[str, str]] = {
     "4.4.0": {
         "at.yawk.lz4:lz4-java:1.11.2": "8a7458657938e9b692224db83aac458c13abd7a59ab75c3d3b08bd2233a646a2",

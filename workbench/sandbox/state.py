@@ -9,20 +9,22 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from workbench.errors import SandboxError
+from workbench.errors import SandboxError, UsageError
 from workbench.sandbox import mock
 from workbench.sandbox.jars import KAFKA_VERSION
 from workbench.sandbox.kafka import Kafka, start
 from workbench.sandbox.layout import NodePlan
 from workbench.sandbox.paths import sandbox_dir
 from workbench.sandbox.processes import end, find, seconds_since_boot
+from workbench.sandbox.stack.running import Stack, add_parts, require_parts, start_stack
+from workbench.sandbox.stack.service import ServicePlan
 
 FORMAT = 1
 
@@ -49,6 +51,27 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Service:
+    """A service beside Kafka as it was noted.
+
+    Attributes:
+        plan: its command line, folder and addresses.
+        pid: its process id, or None when it had been killed.
+        started: seconds between the machine's boot and its start, or None.
+    """
+
+    plan: ServicePlan
+    pid: int | None
+    started: float | None
+
+    def process(self) -> psutil.Process | None:
+        """The live process, or None when it is gone or its pid is another's now."""
+        if self.pid is None or self.started is None:
+            return None
+        return find(self.pid, self.started, self.plan.mark)
+
+
+@dataclass(frozen=True)
 class Sandbox:
     """What ``up`` left running.
 
@@ -58,6 +81,7 @@ class Sandbox:
         bootstrap: ``host:port`` of the brokers, joined by commas.
         data: folder of the data and the logs.
         nodes: its processes.
+        services: what runs beside it: Prometheus, Alertmanager, a trace store.
         already_running: whether ``up`` found it instead of starting it.
     """
 
@@ -66,6 +90,7 @@ class Sandbox:
     bootstrap: str
     data: Path
     nodes: tuple[Node, ...]
+    services: tuple[Service, ...] = ()
     already_running: bool = False
 
     @property
@@ -73,6 +98,27 @@ class Sandbox:
         """Process ids of the nodes that are up, brokers first."""
         ordered = sorted(self.nodes, key=lambda node: node.plan.node_id)
         return [process.pid for node in ordered if (process := node.process())]
+
+    @property
+    def noted(self) -> tuple[Node | Service, ...]:
+        """All its processes as they were noted, nodes first."""
+        return (*self.nodes, *self.services)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the services are: ``prometheus``, ``alertmanager``, ``jaeger``, ``otlp_http`` ...: those there are."""
+        return {name: address for service in self.services for name, address in service.plan.addresses.items()}
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables by which the profile ``sandbox`` of workbench.toml finds it."""
+        found = self.addresses
+        named = {
+            "WORKBENCH_SANDBOX_BOOTSTRAP": self.bootstrap,
+            "WORKBENCH_SANDBOX_PROMETHEUS": found.get("prometheus"),
+            "WORKBENCH_SANDBOX_JAEGER": found.get("jaeger"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": found.get("otlp_http"),
+        }
+        return {name: value for name, value in named.items() if value}
 
     def to_json(self) -> dict[str, object]:
         """The document that ``--json`` prints."""
@@ -82,6 +128,7 @@ class Sandbox:
             "data": str(self.data),
             "version": self.version,
             "kind": self.kind,
+            "services": self.addresses,
         }
 
 
@@ -104,28 +151,36 @@ def up(
     version: str = KAFKA_VERSION,
     settings: Mapping[str, str] | None = None,
     use_mock: bool = False,
+    parts: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> Sandbox:
-    """Starts the sandbox in the background, or gives the one that runs; dead nodes of that one are started again.
+    """Starts the sandbox in the background, or gives the one that runs; what died of that one is started again.
 
     Args:
         nodes: brokers; None means 1, or as many as run.
         version: of Kafka.
         settings: lines of server.properties, for a new sandbox only.
         use_mock: librdkafka's mock broker instead of Kafka.
+        parts: services to run beside it: ``prometheus``, ``traces``.
         say: called with one sentence before something that takes long.
 
     Raises:
+        UsageError: there is no such part, or the mock cannot have it.
         SandboxError: it could not start, or another kind of sandbox runs.
     """
+    if use_mock and parts:
+        raise UsageError("The mock broker runs alone.", hint="Leave out --mock or --with.")
+    require_parts(parts, say=say)
     with _locked():
         found = _load()
         if found and found.pids:
-            return _again(found, nodes, use_mock=use_mock)
+            return _again(found, nodes, use_mock=use_mock, parts=parts, say=say)
+        if found:
+            end(_live(found), grace_seconds=0)
         _clear()
         if use_mock:
             return _note(_start_mock(nodes or 1))
-        return _start_kafka(nodes or 1, version, settings, say)
+        return _start_kafka(nodes or 1, version, settings, parts, say)
 
 
 def down() -> Ended:
@@ -134,12 +189,17 @@ def down() -> Ended:
         found = _load()
         if found is None:
             return Ended([], [])
-        ours = [process for node in found.nodes if (process := node.process())]
+        ours = _live(found)
         end(ours, grace_seconds=0)
         pids = [process.pid for process in ours]
-        noted = [node.pid for node in found.nodes if node.pid is not None]
+        noted = [one.pid for one in found.noted if one.pid is not None]
         _clear()
         return Ended(pids, [pid for pid in noted if pid not in pids and psutil.pid_exists(pid)])
+
+
+def _live(found: Sandbox) -> list[psutil.Process]:
+    """The processes of a sandbox that live, nodes first."""
+    return [process for one in found.noted if (process := one.process())]
 
 
 def status() -> Sandbox | None:
@@ -162,15 +222,41 @@ def attach() -> Kafka:
 
 def _attached(found: Sandbox) -> Kafka:
     plans = tuple(node.plan for node in found.nodes)
-    kafka = Kafka(plans, found.data, found.version, when_changed=lambda changed: _save(_noted(changed)))
+    kafka = Kafka(plans, found.data, found.version, when_changed=lambda changed: _save(_noted(changed, found.services)))
     kafka.processes = {node.plan.node_id: process for node in found.nodes if (process := node.process())}
     return kafka
 
 
-def _again(found: Sandbox, nodes: int | None, *, use_mock: bool) -> Sandbox:
+def attach_stack() -> Stack:
+    """A handle on the services of the running sandbox; leaving it alone leaves them running.
+
+    Raises:
+        SandboxError: no sandbox runs, or it has no services.
+    """
+    found = status()
+    if found is None or not found.services:
+        raise SandboxError("No sandbox with services is running.", hint="workbench sandbox up --with prometheus,traces")
+    return _attached_stack(found)
+
+
+def _attached_stack(found: Sandbox) -> Stack:
+    stack = Stack(_stack_dir())
+    stack.plans = {service.plan.name: service.plan for service in found.services}
+    stack.processes = {one.plan.name: process for one in found.services if (process := one.process())}
+    return stack
+
+
+def _again(
+    found: Sandbox,
+    nodes: int | None,
+    *,
+    use_mock: bool,
+    parts: Sequence[str],
+    say: Callable[[str], None] | None,
+) -> Sandbox:
     """The sandbox that runs, made whole."""
     if found.kind == "mock" or use_mock:
-        if (found.kind == "mock") is use_mock:
+        if (found.kind == "mock") is use_mock and not parts:
             return replace(found, already_running=True)
         raise SandboxError(f"A sandbox of kind {found.kind} is running already.", hint="workbench sandbox down")
     kafka = _attached(found)
@@ -178,21 +264,49 @@ def _again(found: Sandbox, nodes: int | None, *, use_mock: bool) -> Sandbox:
     if nodes not in (None, brokers):
         raise SandboxError(f"A sandbox with {brokers} broker(s) is running already.", hint="workbench sandbox down")
     kafka.restart(*(plan.node_id for plan in kafka.nodes if not kafka.is_up(plan.node_id)))
-    return replace(_noted(kafka), already_running=True)
+    stack = _whole_stack(found, kafka, parts, say)
+    sandbox = _note(_noted(kafka, _noted_services(stack)))
+    stack.release()
+    return replace(sandbox, already_running=True)
+
+
+def _whole_stack(found: Sandbox, kafka: Kafka, parts: Sequence[str], say: Callable[[str], None] | None) -> Stack:
+    """The services of a running sandbox: those that died started again, those that are asked for added."""
+    stack = _attached_stack(found)
+    for name in stack.plans:
+        if not stack.is_up(name):
+            stack.restart(name)
+    if set(parts) - stack.parts:
+        if "prometheus" in parts and not kafka.metrics_targets and say:
+            say("The brokers that run carry no JMX exporter, so Prometheus has no metrics of theirs: down, then up.")
+        # Services that start here die with us until they are noted.
+        stack.guard()
+        add_parts(stack, parts, kafka, say=say)
+    return stack
 
 
 def _start_kafka(
-    nodes: int, version: str, settings: Mapping[str, str] | None, say: Callable[[str], None] | None
+    nodes: int,
+    version: str,
+    settings: Mapping[str, str] | None,
+    parts: Sequence[str],
+    say: Callable[[str], None] | None,
 ) -> Sandbox:
     data = sandbox_dir() / "data"
     try:
-        kafka = start(nodes, data, version, settings, say=say)
+        kafka = start(nodes, data, version, settings, metrics="prometheus" in parts, say=say)
     except KeyboardInterrupt:
         _clear()
         raise
+    try:
+        stack = start_stack(parts, kafka, _stack_dir(), say=say) if parts else Stack(_stack_dir())
+    except BaseException:
+        kafka.stop()
+        raise
     # Noted first, released then: whoever is killed in between leaves no process behind.
-    sandbox = _note(_noted(kafka))
+    sandbox = _note(_noted(kafka, _noted_services(stack)))
     kafka.release()
+    stack.release()
     return sandbox
 
 
@@ -203,12 +317,20 @@ def _start_mock(brokers: int) -> Sandbox:
     return Sandbox("mock", mock.version(), bootstrap, sandbox_dir() / "data", (node,))
 
 
-def _noted(kafka: Kafka) -> Sandbox:
+def _noted_services(stack: Stack) -> tuple[Service, ...]:
+    noted = []
+    for name, plan in stack.plans.items():
+        process = stack.processes.get(name) if stack.is_up(name) else None
+        noted.append(Service(plan, process.pid, seconds_since_boot(process)) if process else Service(plan, None, None))
+    return tuple(noted)
+
+
+def _noted(kafka: Kafka, services: tuple[Service, ...] = ()) -> Sandbox:
     nodes = []
     for plan in kafka.nodes:
         process = kafka.processes.get(plan.node_id) if kafka.is_up(plan.node_id) else None
         nodes.append(Node(plan, process.pid, seconds_since_boot(process)) if process else Node(plan, None, None))
-    return Sandbox("kafka", kafka.version, kafka.bootstrap, kafka.data_dir, tuple(nodes))
+    return Sandbox("kafka", kafka.version, kafka.bootstrap, kafka.data_dir, tuple(nodes), services)
 
 
 def _note(sandbox: Sandbox) -> Sandbox:
@@ -234,7 +356,8 @@ def _load() -> Sandbox | None:
         if document.pop("format") != FORMAT:
             raise ValueError("another format")
         nodes = tuple(_load_node(one) for one in document.pop("nodes"))
-        return Sandbox(**{**document, "data": Path(document["data"]), "nodes": nodes})
+        services = tuple(_load_service(one) for one in document.pop("services", ()))
+        return Sandbox(**{**document, "data": Path(document["data"]), "nodes": nodes, "services": services})
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -251,9 +374,22 @@ def _load_node(document: dict[str, object]) -> Node:
     return Node(plan=NodePlan(**{**plan, "folder": Path(plan["folder"])}), **document)  # type: ignore[arg-type]
 
 
+def _load_service(document: dict[str, object]) -> Service:
+    plan = document.pop("plan")
+    if not isinstance(plan, dict):
+        raise TypeError("a service without a plan")
+    typed = {**plan, "folder": Path(plan["folder"]), "command": tuple(plan["command"])}
+    return Service(plan=ServicePlan(**typed), **document)  # type: ignore[arg-type]
+
+
+def _stack_dir() -> Path:
+    return sandbox_dir() / "stack"
+
+
 def _clear() -> None:
     """Removes what an ended sandbox left behind."""
     shutil.rmtree(sandbox_dir() / "data", ignore_errors=True)
+    shutil.rmtree(_stack_dir(), ignore_errors=True)
     _state_file().unlink(missing_ok=True)
 
 

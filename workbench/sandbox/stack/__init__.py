@@ -1,0 +1,1 @@
+"""What stands beside Kafka in the sandbox: Prometheus and Alertmanager, a trace store."""
