@@ -297,6 +297,10 @@ def _checked(raw: Mapping[str, Any], path: Path) -> Config:
                 _check_profile(table, where)
             elif section == "integrations":
                 _check_integration(table, where)
+            elif section == "dialects":
+                from workbench.dialects import check_dialect  # loaded where there are any
+
+                check_dialect(name, table)
     rest = {name: raw[name] for name in _OPEN_SECTIONS if name in raw}
     return Config(raw.get("profiles", {}), raw.get("integrations", {}), rest, path)
 

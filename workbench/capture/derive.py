@@ -78,12 +78,14 @@ class Deriver:
     """Turns raw batches of one topic into rows of the capture schema; owns one DuckDB connection."""
 
     def __init__(self, spec: CaptureSpec, topic: TopicSpec) -> None:
+        from workbench.dialects import own_dialects
         from workbench.evidence import connect_duckdb
 
         self.plan = Plan(spec, topic)
         self.schema = capture_schema(spec.include_values)
         self._queries = [capture_query(self.plan, trusting=trusting) for trusting in (True, False)]
         self._con = connect_duckdb(threads=1, memory_limit="1GB")
+        self._dialects = own_dialects(spec.dialects)
 
     def close(self) -> None:
         """Frees the connection."""
@@ -102,7 +104,7 @@ class Deriver:
         if "event" in self.plan.spec.want:
             columns |= event_columns(names, contents, columns)
         if "origin" in self.plan.spec.want:
-            columns |= origin_columns(names, raw, self.plan.topic)
+            columns |= origin_columns(names, raw, self.plan.topic, self._dialects)
         arrays = [_as(columns.get(field.name), field.type, raw.num_rows) for field in self.schema]
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
@@ -114,7 +116,7 @@ class Deriver:
         for one in topic.others:
             ids = self._filled(raw, ids, one)
         if topic.role in ALWAYS and ids.null_count:
-            inner = with_payloads(raw, topic.topic)
+            inner = with_payloads(raw, topic.topic, self._dialects)
             for one in (topic.id_from, *topic.others, IdFrom("json", "$.messageId")):
                 ids = self._filled(inner, ids, one) if one.kind == "json" else ids
         return ids

@@ -18,13 +18,14 @@ Row = tuple[str | None, int | None, int | None, str | None, int | None]
 NOTHING: Row = (None, None, None, None, None)
 
 
-def origin_columns(names: Any, raw: Any, topic: TopicSpec) -> dict[str, Any]:
+def origin_columns(names: Any, raw: Any, topic: TopicSpec, own: Sequence[Any] = ()) -> dict[str, Any]:
     """The columns ``NAMES``; none at all where no record says where it comes from.
 
     Args:
         names: header names, a list a record.
         raw: the raw records.
         topic: theirs.
+        own: the user's own dialects.
     """
     chosen = range(raw.num_rows) if topic.role in ALWAYS else _marked(names)
     if not chosen:
@@ -34,18 +35,18 @@ def origin_columns(names: Any, raw: Any, topic: TopicSpec) -> dict[str, Any]:
     contents = (some[name].to_pylist() for name in ("headers", "value", "timestamp_ms", "timestamp_type"))
     for index, headers, value, at, kind in zip(chosen, *contents, strict=True):
         pairs = [(header["name"], header["value"]) for header in headers or ()]
-        found[index] = _origin(pairs, value, topic.topic, at if kind == 0 else None)
+        found[index] = _origin(pairs, value, topic.topic, at if kind == 0 else None, own)
     columns = zip(NAMES, zip(*found, strict=True), strict=True)
     return {name: pa.array(column, CAPTURE.field(name).type) for name, column in columns}
 
 
-def with_payloads(raw: Any, topic: str) -> Any:
+def with_payloads(raw: Any, topic: str, own: Sequence[Any] = ()) -> Any:
     """The raw records with the value that an envelope holds in place of the envelope; null where there is none."""
     from workbench.dialects import decode
 
     payloads = []
     for headers, value in zip(raw["headers"].to_pylist(), raw["value"].to_pylist(), strict=True):
-        letter = decode([(header["name"], header["value"]) for header in headers or ()], value, topic)
+        letter = decode([(header["name"], header["value"]) for header in headers or ()], value, topic, own=own)
         payloads.append(letter.payload if letter else None)
     return raw.set_column(
         raw.schema.get_field_index("value"), "value", pa.array(payloads, raw.schema.field("value").type)
@@ -67,10 +68,12 @@ def _marked(names: Any) -> Sequence[int]:
     return rows
 
 
-def _origin(headers: list[tuple[str, bytes | None]], value: bytes | None, topic: str, at: int | None) -> Row:
+def _origin(
+    headers: list[tuple[str, bytes | None]], value: bytes | None, topic: str, at: int | None, own: Sequence[Any]
+) -> Row:
     from workbench.dialects import decode, redrive_of
 
-    letter = decode(headers, value, topic, timestamp_ms=at)
+    letter = decode(headers, value, topic, timestamp_ms=at, own=own)
     redrive = redrive_of(headers)
     count = redrive.replay_count if redrive else None
     if letter is not None:

@@ -131,6 +131,7 @@ class CaptureSpec:
         limits: bounds.
         processes: reader processes; None chooses by the machine and the size.
         reader: ``wire`` reads record batches, ``client`` through the client library; ``auto`` is wire where it can be.
+        dialects: the user's own dead-letter dialects, as in ``[dialects.NAME]``.
     """
 
     topics: tuple[TopicSpec, ...]
@@ -142,6 +143,7 @@ class CaptureSpec:
     limits: Limits = field(default_factory=Limits)
     processes: int | None = None
     reader: Literal["auto", "wire", "client"] = "auto"
+    dialects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = sorted(self.want - WANTABLE)

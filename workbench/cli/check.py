@@ -33,6 +33,7 @@ def check(
 
     Exit code: 0 ok or info, 3 undecided, 12 warning, 13 critical; 1 and 2 are errors.
     """
+    from workbench.config import load_config
     from workbench.problems import checking
     from workbench.problems.scope import scope_from
     from workbench.tables import keep_pandas_out
@@ -50,7 +51,8 @@ def check(
     named, profile = options.target(integration, target.profile, target.bootstrap, target.setting)
     work_dir = Path(tempfile.mkdtemp(prefix="workbench-check-"))
     try:
-        found = _collect(problem, profile, scope_from(named, **scope.given()), work_dir, run)
+        chosen = scope_from(named, dialects=load_config().sections.get("dialects"), **scope.given())
+        found = _collect(problem, profile, chosen, work_dir, run)
         _finish(checking.examine(problem, found), run, profile.name)
     finally:
         checking.remove(work_dir)

@@ -3,6 +3,7 @@
 Nothing here is ever deserialised that could execute, and no input raises: what does not fit is null.
 """
 
+from workbench.dialects.custom import check_dialect, own_dialects
 from workbench.dialects.exceptions import Cause
 from workbench.dialects.model import DeadLetter, Hop
 from workbench.dialects.redrive import Redrive, redrive_of
@@ -16,9 +17,11 @@ __all__ = [
     "Dialect",
     "Hop",
     "Redrive",
+    "check_dialect",
     "decode",
     "is_marking",
     "looks_like_dead_letter_topic",
     "original_headers",
+    "own_dialects",
     "redrive_of",
 ]

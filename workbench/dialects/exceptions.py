@@ -1,4 +1,4 @@
-"""Exceptions as frameworks write them: chains in Java, JavaScript and Python stack traces, and what merely wraps."""
+"""Exceptions as frameworks write them: chains in Java, .NET, JavaScript and Python stack traces, and what merely wraps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from dataclasses import dataclass
 # Classes that say only "something below me failed": the user's exception is their cause.
 WRAPPERS = frozenset(
     {
+        "MassTransit.ConsumerException",
+        "System.AggregateException",
+        "System.Reflection.TargetInvocationException",
+        "akka.stream.alpakka.kafka.ConsumerFailed",
+        "io.micronaut.configuration.kafka.exceptions.KafkaListenerException",
         "io.smallrye.mutiny.CompositeException",
+        "io.smallrye.reactive.messaging.ProcessingException",
         "java.lang.reflect.InvocationTargetException",
         "java.lang.reflect.UndeclaredThrowableException",
         "java.util.concurrent.CompletionException",
@@ -28,10 +34,16 @@ WRAPPERS = frozenset(
         "org.springframework.messaging.MessagingException",
     }
 )
-_CLASS = re.compile(r"[A-Za-z_$][\w$]*(?:[./][\w$<>-]+)*\Z")
+# Java com.shop.Order$Bad, .NET Shop.Outer+Bad, PHP App\Errors\Bad, Ruby Shop::Bad.
+_CLASS = re.compile(r"[A-Za-z_$][\w$]*(?:(?:[./+\\]|::)[\w$<>`-]+)*\Z")
 # A frame is indented by a tab or several spaces: one space is how Jackson continues its message (" at [Source: ...").
-_JAVA_END = re.compile(r"(?:\t|[ \t]{2,})(?:at |\.\.\. \d+ (?:more|common frames)|Suppressed: |Caused by: |\.\.\.\Z)")
+_JAVA_END = re.compile(
+    r"(?:\t|[ \t]{2,})(?:at |\.\.\. \d+ (?:more|common frames)|Suppressed: |Caused by: |\.\.\.\Z|--- End of )"
+    r"|Stack trace:\Z|#0 "
+)
 _CAUSED_BY = "Caused by: "
+# How .NET and JavaScript begin the exception inside: " ---> System.X: why", "  [cause]: Error: why".
+_INNER = (" ---> ", "---> ", "  [cause]: ")
 _PYTHON = "Traceback (most recent call last):"
 
 
@@ -73,10 +85,11 @@ def _java_heads(lines: list[str]) -> Iterable[str]:
     """Yield the heads "class: message" of a trace; a message may itself have several lines."""
     head: list[str] | None = [lines[0].rstrip("\r")]
     for line in lines[1:]:
-        if line.startswith(_CAUSED_BY):
+        inner = _inner(line)
+        if inner is not None:
             if head is not None:
                 yield "\n".join(head)
-            head = [line[len(_CAUSED_BY) :].rstrip("\r")]
+            head = [inner.rstrip("\r")]
         elif _JAVA_END.match(line):
             if head is not None:
                 yield "\n".join(head)
@@ -85,6 +98,13 @@ def _java_heads(lines: list[str]) -> Iterable[str]:
             head.append(line)
     if head is not None:
         yield "\n".join(head).rstrip("\n")
+
+
+def _inner(line: str) -> str | None:
+    """The head of the exception that a line says was the cause; null for other lines."""
+    if line.startswith(_CAUSED_BY):
+        return line[len(_CAUSED_BY) :]
+    return next((line[len(mark) :] for mark in _INNER if line.startswith(mark)), None)
 
 
 def _python_chain(stack: str) -> tuple[Cause, ...]:

@@ -102,3 +102,12 @@ def words(name: str) -> list[str]:
 def stripped(headers: Iterable[tuple[str, bytes | None]], prefix: str) -> list[tuple[str, bytes | None]]:
     """The headers that begin with the prefix, without it, in order."""
     return [(name[len(prefix) :], value) for name, value in headers if name.startswith(prefix)]
+
+
+def last(headers: Iterable[tuple[str, bytes | None]], name: str) -> bytes | None:
+    """The last value of a name, as Kafka's ``lastHeader``; null where there is none."""
+    found = None
+    for one, value in headers:
+        if one == name:
+            found = value
+    return found

@@ -41,6 +41,7 @@ class Hop:
         message: message of that exception, unchanged.
         stack: stack trace as text, whole.
         at_ms: when it failed, in milliseconds since 1970, UTC.
+        code: the application's own word for the error, where there is one.
     """
 
     topic: str | None = None
@@ -57,6 +58,7 @@ class Hop:
     message: str | None = None
     stack: str | None = field(default=None, repr=False)
     at_ms: int | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class DeadLetter:
         executing_class: operator that ran, not the exception (Connect).
         origin_timestamp_type: ``create`` or ``append``.
         is_retry: True when the record waits in a retry topic: not given up yet.
+        code: the application's own word for the newest error, where there is one.
     """
 
     dialect: str
@@ -111,6 +114,7 @@ class DeadLetter:
     executing_class: str | None = None
     origin_timestamp_type: str | None = None
     is_retry: bool = False
+    code: str | None = None
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -148,6 +152,7 @@ def from_hops(dialect: str, hops: Sequence[Hop], **more: object) -> DeadLetter:
         first_failure_ms=first.at_ms,
         last_failure_ms=last.at_ms,
         hops=tuple(hops),
+        code=last.code,
     )
     return replace(letter, **more)  # type: ignore[arg-type]  # names come from this package only
 

@@ -64,8 +64,10 @@ def scope(variables: Mapping[str, Any]) -> Scope:
     names = set(Scope.__dataclass_fields__) | {"sink", "retry_topic", "expected_latency", "horizon"}
     given = {name: value for name, value in variables.items() if name in names and name not in _NOT_OPTIONS}
     integration = variables.get("integration") or ""
-    known = load_config().integration(integration) if integration else None
-    return scope_from(known, **{**given, **_further(variables.get("options") or [])})
+    config = load_config()
+    known = config.integration(integration) if integration else None
+    own = {"dialects": config.sections.get("dialects")}
+    return scope_from(known, **{**own, **given, **_further(variables.get("options") or [])})
 
 
 def collect(problem: str, sources: Sources, chosen: Scope) -> Evidence:

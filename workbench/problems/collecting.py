@@ -228,6 +228,7 @@ def _read_records(
         limits=Limits(max_records=scope.limit, max_bytes_per_second=scope.max_bytes_per_second),
         processes=scope.processes,
         reader=scope.reader,
+        dialects=scope.dialects,
     )
     progress(estimate(spec, draft.tables["offsets"]))
     progress("scanning " + ", ".join(readable))

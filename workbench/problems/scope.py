@@ -45,6 +45,7 @@ class Scope:
         reader: what reads records: auto, wire (record batches) or client (the client library).
         include_values: keep keys, values and exception texts in the evidence.
         show_ids: do not hash ids that look like personal data.
+        dialects: the user's own dead-letter dialects, as in ``[dialects.NAME]``.
     """
 
     source: str = ""
@@ -73,6 +74,7 @@ class Scope:
     reader: Reader = "auto"
     include_values: bool = False
     show_ids: bool = False
+    dialects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def topics(self) -> tuple[str, ...]:
         """All topics of the scope, the source first, each once."""
