@@ -59,6 +59,7 @@ class Profile:
         prometheus, traces, logs, registry: endpoints with their authentication; None where not configured.
         production: commands that write ask more carefully.
         redrive: whether redrives may be sent at all.
+        audit_topic: where the audit of redrives goes besides the file; None for nowhere.
         limits: bounds of scans; see the keys in ``docs``.
     """
 
@@ -70,6 +71,7 @@ class Profile:
     registry: Mapping[str, Any] | None = None
     production: bool = False
     redrive: bool = False
+    audit_topic: str | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -320,6 +322,8 @@ def _check_profile(table: Mapping[str, Any], where: str) -> None:
     for key in ("production", "redrive"):
         if not isinstance(table.get(key, False), bool):
             raise ConfigError(f"{where}.{key} must be true or false.")
+    if not isinstance(table.get("audit_topic", ""), str):
+        raise ConfigError(f"{where}.audit_topic must name a topic.")
     for key, allowed in _NESTED.items():
         inner = table.get(key, {})
         if not isinstance(inner, Mapping):

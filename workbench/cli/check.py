@@ -68,7 +68,7 @@ def _collect(problem: str, profile: Profile, scope: Scope, work_dir: Path, run: 
     from workbench.problems import checking
     from workbench.sources import connect
 
-    progress = TerminalProgress(_bytes(run.confirm_above), yes=run.yes)
+    progress = TerminalProgress(size_in_bytes(run.confirm_above), yes=run.yes)
     with connect(profile) as sources, progress:
         found: Evidence = checking.problem(problem).collect(sources, scope, work_dir=work_dir, progress=progress)
     return found
@@ -95,7 +95,12 @@ def _finish(examination: Examination, run: RunOptions, profile: str) -> None:
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-def _bytes(text: str) -> int:
+def size_in_bytes(text: str) -> int:
+    """The bytes of ``500MB`` or ``5GB``.
+
+    Raises:
+        UsageError: it is no size.
+    """
     number = text.strip().upper().removesuffix("B")
     unit = number[-1:] if number[-1:].isalpha() else ""
     try:

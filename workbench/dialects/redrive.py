@@ -14,6 +14,10 @@ from workbench.dialects.model import Headers
 PLAN = "workbench-redrive-plan"
 ORIGIN = "workbench-redrive-origin"
 COUNT = "workbench-redrive-count"
+LETTER = "workbench-redrive-letter"
+AT = "workbench-redrive-at"
+# The headers that this workbench writes: plan, true origin, how often sent back, the dead letter it is made of, when.
+OWN = frozenset({PLAN, ORIGIN, COUNT, LETTER, AT})
 # Home-made names, lower case, separators as "-", a leading "x-" taken off.
 _COUNTS = frozenset(
     {
@@ -46,6 +50,7 @@ class Redrive:
         origin_offset: its offset.
         replay_count: how often it was sent back so far; at least 1 where only a mark says that it was.
         plan: identity of the redrive plan (this workbench's own headers only).
+        letter: coordinates ``topic/partition/offset`` of the dead letter that it was made of (own headers only).
     """
 
     origin_topic: str | None = None
@@ -53,6 +58,7 @@ class Redrive:
     origin_offset: int | None = None
     replay_count: int | None = None
     plan: str | None = None
+    letter: str | None = None
 
 
 def redrive_of(headers: Headers) -> Redrive | None:
@@ -60,11 +66,13 @@ def redrive_of(headers: Headers) -> Redrive | None:
 
     A name that comes again counts by its last value: the newest redrive. A count of 0 is no redrive.
     """
-    own = {name: raw for name, raw in headers if name in {PLAN, ORIGIN, COUNT}}
+    own = {name: raw for name, raw in headers if name in OWN}
     if own:
         topic, partition, offset = _coordinates(own.get(ORIGIN))
         count = fields.number(own.get(COUNT), fields.INT32_MAX)
-        return Redrive(topic, partition, offset, 1 if count is None else count, fields.text(own.get(PLAN)))
+        letter = own.get(LETTER) if None not in _coordinates(own.get(LETTER)) else None
+        plan = fields.text(own.get(PLAN))
+        return Redrive(topic, partition, offset, 1 if count is None else count, plan, fields.text(letter))
     return _home_made(headers)
 
 
@@ -84,7 +92,7 @@ def _short(name: str) -> str:
 
 def is_redrive_name(name: str) -> bool:
     """Whether a header of this name says something about a redrive."""
-    return name in {PLAN, ORIGIN, COUNT} or _short(name) in _COUNTS or _MARKS.match(_short(name)) is not None
+    return name in OWN or _short(name) in _COUNTS or _MARKS.match(_short(name)) is not None
 
 
 def _home_made(headers: Headers) -> Redrive | None:
