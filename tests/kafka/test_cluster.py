@@ -22,6 +22,7 @@ from workbench.sandbox.kafka import start
 from workbench.sandbox.mock import start_mock
 from workbench.sources import Cluster, connect
 from workbench.sources.groups import COMMITTED_SCHEMA, GROUPS_SCHEMA, MEMBERS_SCHEMA
+from workbench.sources.offset_fetch import fetch_with_consumers
 from workbench.sources.topics import OFFSETS_SCHEMA, PARTITIONS_SCHEMA
 
 pytestmark = pytest.mark.kafka
@@ -346,6 +347,31 @@ def test_a_broker_that_stops_answering_in_between_ends_in_reasons(topic_name: st
             assert cluster.offsets([topic_name], sizes=False).table.num_rows == 0
         finally:
             os.kill(broker.pids[0], signal.SIGCONT)
+
+
+def test_a_group_is_asked_for_where_no_group_ever_was(topic_name: str):
+    """The coordinator is only being made: it answers that it is none, which librdkafka's own call does not survive."""
+    with start(nodes=1) as broker:
+        produce(broker.bootstrap, topic_name, 1)
+        cluster = connect(profile_from_options(broker.bootstrap)).cluster
+        found = cluster.committed(["nobody", "somebody"], [topic_name])
+        assert (found.rows(), found.failures) == ([], {})
+        commit(
+            AdminClient({"bootstrap.servers": broker.bootstrap, **QUIET}), "somebody", TopicPartition(topic_name, 0, 1)
+        )
+        assert [row["committed_offset"] for row in cluster.committed(["nobody", "somebody"]).rows()] == [1]
+
+
+def test_consumers_ask_where_the_other_client_cannot(cluster: Cluster, kafka: str, admin: AdminClient, topic_name: str):
+    make(admin, topic_name, 2)
+    produce(kafka, topic_name, 3)
+    commit(admin, f"{topic_name}-group", TopicPartition(topic_name, 0, 2))
+    found = fetch_with_consumers(
+        cluster.admin.reading_settings(), [f"{topic_name}-group"], [(topic_name, 0), (topic_name, 1)], 30
+    )
+    assert [(row.partition, row.offset) for row in found.commits[f"{topic_name}-group"]] == [(0, 2)]
+    assert not found.group_errors
+    assert not found.topic_errors
 
 
 def test_librdkafkas_mock_answers_what_it_can_and_says_what_it_cannot(topic_name: str):

@@ -48,12 +48,21 @@ class Admin:
         self._reached = False
         # False once a cluster has shown that it has none (librdkafka's mock): then nothing is asked that waits for it.
         self.has_controller = True
-        kept = {key: value for key, value in settings.items() if key not in NOT_FOR_READING}
-        settings_with_callback: dict[str, Any] = {**kept, "error_cb": self._note}
+        self._kept = {key: value for key, value in settings.items() if key not in NOT_FOR_READING}
+        settings_with_callback: dict[str, Any] = {**self._kept, "error_cb": self._note}
         try:
             self._client = AdminClient(settings_with_callback, logger=silent_logger())
         except KafkaException as error:
             raise bad_setting(error) from None
+
+    def reading_settings(self) -> dict[str, Any]:
+        """Settings of a consumer that never commits or creates; it wants a ``group.id`` yet."""
+        return {
+            **self._kept,
+            "enable.auto.commit": "false",
+            "enable.auto.offset.store": "false",
+            "allow.auto.create.topics": "false",
+        }
 
     def _note(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001

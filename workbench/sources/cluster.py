@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from workbench.config import Profile, nearest
 from workbench.errors import NotFound, SourceError
 from workbench.sources import groups, times, topics, transactions
-from workbench.sources.admin import NOT_FOR_READING, Admin
+from workbench.sources.admin import Admin
 from workbench.sources.answer import Answer
 from workbench.sources.described import describe_topics
 from workbench.sources.mapping import as_source_error, reason
@@ -50,14 +51,7 @@ class Cluster:
 
         The group id is random: librdkafka wants one even for ``assign``, and nothing is ever stored under it.
         """
-        kept = {key: value for key, value in self.profile.kafka.items() if key not in NOT_FOR_READING}
-        return {
-            **kept,
-            "group.id": f"workbench-{uuid.uuid4().hex}",
-            "enable.auto.commit": "false",
-            "enable.auto.offset.store": "false",
-            "allow.auto.create.topics": "false",
-        }
+        return {**self._admin.reading_settings(), "group.id": f"workbench-{uuid.uuid4().hex}"}
 
     def info(self) -> dict[str, Any]:
         """``cluster_id``, ``controller_id`` (null when unknown) and ``brokers``: dicts of id, host, port, rack.
@@ -181,7 +175,7 @@ class Cluster:
         """One row a partition with a commit; one without has no row. Read this before the log ends.
 
         Args:
-            group: one or more groups; their requests run at the same time.
+            group: one or more groups; all those of one coordinator are asked for in one request.
             topics: None is all that the group committed and this principal may describe.
 
         Returns:
@@ -190,7 +184,7 @@ class Cluster:
 
         Reads: FindCoordinator, OffsetFetch.
         """
-        return groups.committed(self._admin, [group] if isinstance(group, str) else list(group), topics)
+        return groups.committed(self._admin, self._python, [group] if isinstance(group, str) else list(group), topics)
 
     def groups(self, names: Sequence[str] | None = None) -> Answer:
         """One row a group: group, state, type (classic, consumer, share, streams), protocol, coordinator, member_count.
@@ -219,10 +213,10 @@ class Cluster:
     def groups_reading(self, names: Sequence[str] | None) -> Answer:
         """Which groups have committed offsets on topics: group, topic, partitions (int32, how many have a commit).
 
-        Reads: ListGroups, OffsetFetch for each group at the same time.
+        Reads: ListGroups, FindCoordinator, OffsetFetch.
         """
         listed, why = groups.names_and_types(self._admin)
-        found = groups.reading(groups.committed(self._admin, sorted(listed), names))
+        found = groups.reading(groups.committed(self._admin, self._python, sorted(listed), names))
         return Answer(found.table, {**found.failures, "groups": why}) if why else found
 
     def open_transactions(self, names: Sequence[str], times: int = 2) -> Answer:
@@ -248,7 +242,7 @@ class Cluster:
         if not open_places:
             return transactions.no_answer(seen.failures)
         try:
-            with python_admin(self.profile.kafka, self._admin.timeout_seconds) as admin:
+            with self._python() as admin:
                 found = transactions.open_transactions(admin, open_places, self.principal, times)
         except SourceError as error:
             return transactions.no_answer({**seen.failures, **{place[0]: str(error) for place in open_places}})
@@ -263,11 +257,14 @@ class Cluster:
     def close(self) -> None:
         """Nothing to hand back: librdkafka's client ends with its last reference."""
 
+    def _python(self) -> AbstractContextManager[Any]:
+        return python_admin(self.profile.kafka, self._admin.timeout_seconds)
+
     def _sizes(self, names: Iterable[str]) -> tuple[Mapping[tuple[int | None, str, int], int], Mapping[str, str]]:
         if not self._admin.has_controller:
             return {}, {"log_size_bytes": "no controller answers"}
         try:
-            with python_admin(self.profile.kafka, self._admin.timeout_seconds) as admin:
+            with self._python() as admin:
                 sizes = log_sizes(admin, names)
         except SourceError as error:
             return {}, {"log_size_bytes": str(error)}
@@ -280,7 +277,7 @@ class Cluster:
         if not self._admin.has_controller:
             return {}, "share groups not listed: no controller answers"
         try:
-            with python_admin(self.profile.kafka, self._admin.timeout_seconds) as admin:
+            with self._python() as admin:
                 listed = admin.list_groups()
         except SourceError as error:
             return {}, f"share groups not listed: {error}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, ConsumerGroupType, TopicPartition
+from confluent_kafka import ConsumerGroupState, ConsumerGroupType
 
+from workbench.errors import SourceUnavailable
 from workbench.sources.admin import Admin
 from workbench.sources.answer import Answer, answer
 from workbench.sources.mapping import reason
+from workbench.sources.offset_fetch import Fetched, fetch_commits, fetch_with_consumers
 from workbench.sources.topics import describe
 
 COMMITTED_SCHEMA = pa.schema(
@@ -26,6 +29,9 @@ MEMBERS_SCHEMA = pa.schema(
     [("group", pa.string()), ("member_id", pa.string()), ("client_id", pa.string()), ("host", pa.string()),
      ("group_instance_id", pa.string()), ("topic", pa.string()), ("partition", pa.int32())]
 )  # fmt: skip
+# Connects kafka-python's admin client.
+PythonAdmin = Callable[[], AbstractContextManager[Any]]
+
 READING_SCHEMA = pa.schema([("group", pa.string()), ("topic", pa.string()), ("partitions", pa.int32())])
 
 # librdkafka knows no Assigning and Reconciling yet: it says UNKNOWN, and the listing of the other client is taken.
@@ -40,22 +46,34 @@ _STATES = {
 _TYPES = {ConsumerGroupType.CLASSIC: "classic", ConsumerGroupType.CONSUMER: "consumer"}
 
 
-def committed(admin: Admin, groups: Sequence[str], topics: Sequence[str] | None) -> Answer:
-    """The table of ``Cluster.committed``; the requests of all groups are under way at the same time."""
+def committed(admin: Admin, client: PythonAdmin, groups: Sequence[str], topics: Sequence[str] | None) -> Answer:
+    """The table of ``Cluster.committed``."""
     # Naming the partitions makes the broker say "denied"; asked for everything, it hides what it denies.
     places, failures = (None, {}) if topics is None else _places(admin, topics)
-    if places == []:
+    if places == [] or not groups:
         return answer(COMMITTED_SCHEMA, [], failures)
-    found, errors = admin.each({group: _ask_committed(admin, group, places) for group in dict.fromkeys(groups)})
-    failures |= {group: reason(error, "Describe", f"group {group}") for group, error in errors.items()}
-    rows = []
-    for group, result in sorted(found.items()):
-        for item in sorted(result.topic_partitions, key=lambda item: (item.topic, item.partition)):
-            if item.error is not None:
-                failures[item.topic] = reason(item.error, "Describe", f"topic {item.topic}")
-            elif item.offset >= 0:
-                rows.append((group, item.topic, item.partition, item.offset, _epoch(item), _metadata(item)))
+    found = _fetched(admin, client, list(dict.fromkeys(groups)), places)
+    failures |= {group: reason(error, "Describe", f"group {group}") for group, error in found.group_errors.items()}
+    failures |= {topic: reason(error, "Describe", f"topic {topic}") for topic, error in found.topic_errors.items()}
+    rows = [
+        (group, item.topic, item.partition, item.offset, _epoch(item.leader_epoch), _metadata(item.metadata))
+        for group, commits in sorted(found.commits.items())
+        for item in sorted(commits, key=lambda item: (item.topic, item.partition))
+    ]
     return answer(COMMITTED_SCHEMA, rows, failures)
+
+
+def _fetched(admin: Admin, client: PythonAdmin, groups: Sequence[str], places: list[tuple[str, int]] | None) -> Fetched:
+    try:
+        if admin.has_controller:
+            with client() as python:
+                return fetch_commits(python, groups, places, admin.timeout_seconds)
+    except SourceUnavailable:
+        pass  # settings that only librdkafka takes, or a broker that only it understands
+    if places is None:
+        topics = admin.metadata().topics.values()
+        places = [(topic.topic, number) for topic in topics for number in topic.partitions]
+    return fetch_with_consumers(admin.reading_settings(), groups, places, admin.timeout_seconds)
 
 
 def _places(admin: Admin, topics: Sequence[str]) -> tuple[list[tuple[str, int]], dict[str, str]]:
@@ -63,18 +81,13 @@ def _places(admin: Admin, topics: Sequence[str]) -> tuple[list[tuple[str, int]],
     return [(name, part.id) for name, topic in found.items() for part in topic.partitions], failures
 
 
-def _ask_committed(admin: Admin, group: str, places: Iterable[tuple[str, int]] | None) -> Any:
-    wanted = None if places is None else [TopicPartition(*place) for place in places]
-    return admin.call("list_consumer_group_offsets", [ConsumerGroupTopicPartitions(group, wanted)])[group]
+def _epoch(epoch: int | None) -> int | None:
+    return epoch if epoch is not None and epoch >= 0 else None
 
 
-def _epoch(item: Any) -> int | None:
-    return item.leader_epoch if item.leader_epoch is not None and item.leader_epoch >= 0 else None
-
-
-def _metadata(item: Any) -> str:
+def _metadata(text: str | None) -> str:
     """The commit's text; confluent-kafka's commits store a NUL behind it."""
-    return (item.metadata or "").removesuffix("\0")
+    return (text or "").removesuffix("\0")
 
 
 def groups(admin: Admin, names: Sequence[str] | None, listed: Mapping[str, Mapping[str, str]], why: str) -> Answer:
