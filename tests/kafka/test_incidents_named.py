@@ -18,7 +18,7 @@ from workbench.sandbox.incidents import INCIDENTS
 from workbench.sandbox.incidents.truth import Truth
 from workbench.sources import connect
 
-pytestmark = [pytest.mark.kafka, pytest.mark.incidents]
+pytestmark = [pytest.mark.kafka, pytest.mark.incidents, pytest.mark.alone]
 
 
 def differences(truth: Truth, report: Report) -> list[str]:
