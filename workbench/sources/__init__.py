@@ -9,6 +9,7 @@ from typing import Any, Self
 from workbench.config import Profile
 from workbench.sources.answer import Answer
 from workbench.sources.cluster import Cluster
+from workbench.sources.traces import Traces, connect_traces
 
 __all__ = ["Answer", "Cluster", "Sources", "connect"]
 
@@ -19,12 +20,13 @@ class Sources:
 
     Attributes:
         cluster: Kafka itself.
-        prometheus, traces, logs, history: not in this version.
+        traces: a trace store or a file of spans.
+        prometheus, logs, history: not in this version.
     """
 
     cluster: Cluster
     prometheus: Any = None
-    traces: Any = None
+    traces: Traces | None = None
     logs: Any = None
     history: Any = None
 
@@ -39,6 +41,8 @@ class Sources:
     def close(self) -> None:
         """Closes what was opened."""
         self.cluster.close()
+        if self.traces is not None:
+            self.traces.close()
 
 
 def connect(profile: Profile, timeout_seconds: float = 15) -> Sources:
@@ -55,6 +59,7 @@ def connect(profile: Profile, timeout_seconds: float = 15) -> Sources:
 
     Reads: DescribeCluster.
     """
+    traces = connect_traces(profile.traces)
     cluster = Cluster(profile, timeout_seconds)
     cluster.info()
-    return Sources(cluster)
+    return Sources(cluster, traces=traces)

@@ -10,12 +10,13 @@ from typing import Any, Literal
 import confluent_kafka
 
 from workbench.config import Profile
-from workbench.errors import AccessDenied, SourceError
+from workbench.errors import AccessDenied, SourceError, WorkbenchError
 from workbench.sources.access import sees_all_transactions
 from workbench.sources.cluster import Cluster
 from workbench.sources.described import describe_topics
 from workbench.sources.mapping import fault_of, reason
 from workbench.sources.python_client import python_admin
+from workbench.sources.traces import connect_traces
 
 State = Literal["ok", "denied", "missing", "unreachable", "unknown"]
 
@@ -64,7 +65,7 @@ def diagnose_access(
         timeout_seconds: for each request.
 
     Returns:
-        Checks in the order in which they were tried. Where the cluster cannot be reached, that is the only one.
+        Checks in the order in which they were tried. Where the cluster cannot be reached, nothing more is asked of it.
 
     Reads: DescribeCluster, Metadata and DescribeGroups with authorised operations, ListGroups, DescribeConfigs,
     DescribeAcls, DescribeLogDirs, ApiVersions.
@@ -74,12 +75,12 @@ def diagnose_access(
         reached = _reach(cluster)
     except SourceError as error:
         state: State = "denied" if isinstance(error, AccessDenied) else "unreachable"
-        return [Check("Reach the cluster", state, f"{error} {error.hint}".strip(), EVERYTHING)]
+        return [Check("Reach the cluster", state, f"{error} {error.hint}".strip(), EVERYTHING), *_traces(profile)]
     versions, transactions = _through_python_client(cluster)
     checks = [reached, versions, *_cluster_rights(cluster)]
     checks += _topic_rights(cluster, list(dict.fromkeys(topics)))
     checks += [_group_right(cluster, group) for group in dict.fromkeys(groups)]
-    checks += [transactions, _commit_log(cluster)]
+    checks += [transactions, _commit_log(cluster), *_traces(profile)]
     return checks
 
 
@@ -181,6 +182,23 @@ def _commit_log(cluster: Cluster) -> Check:
             f"Read on topic {COMMIT_LOG}", "unknown", "no group has committed anything yet", WITHOUT_COMMIT_LOG
         )
     return _failed("Read", f"topic {COMMIT_LOG}", errors[COMMIT_LOG], WITHOUT_COMMIT_LOG)
+
+
+def _traces(profile: Profile) -> list[Check]:
+    """Whether the trace store answers; nothing depends on it, since no rule needs traces."""
+    if not profile.traces:
+        return []
+    name = f"Reach the traces ({profile.traces.get('kind', 'no kind')})"
+    try:
+        store = connect_traces(profile.traces)
+        said = store.check() if store else ""
+    except AccessDenied as error:
+        return [Check(name, "denied", f"{error} {error.hint}".strip())]
+    except WorkbenchError as error:
+        return [Check(name, "unreachable", f"{error} {error.hint}".strip())]
+    if store:
+        store.close()
+    return [Check(name, "ok", f"{store.where}: {said}" if store else said)]
 
 
 def grants(
