@@ -106,9 +106,10 @@ def test_an_error_is_told_by_its_type_and_never_by_its_text():
     assert "bob" not in repr((spans, events))
 
 
-JSON_NAMES = (
-    "resourceSpans scopeSpans spans traceId spanId attributes key value links events status data tags processes logs"
-).split()
+JSON_NAMES = [
+    "resourceSpans", "scopeSpans", "spans", "traceId", "spanId", "attributes", "key", "value", "links", "events", "status",
+    "data", "tags", "processes", "logs",
+]  # fmt: skip
 
 
 @settings(max_examples=50, deadline=None)

@@ -2,6 +2,7 @@
 
 from workbench.capture.expressions import check_expression, check_predicate
 from workbench.capture.identity import resolve_id_from
+from workbench.capture.match import Match
 from workbench.capture.parts import interrupted_spec
 from workbench.capture.preflight import Estimate, estimate
 from workbench.capture.readers import load_ahead
@@ -21,6 +22,7 @@ __all__ = [
     "Estimate",
     "IdFrom",
     "Limits",
+    "Match",
     "PartitionRange",
     "ScanProgress",
     "TopicSpec",

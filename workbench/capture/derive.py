@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from workbench.capture.events import TYPE_PATHS, VERSION_PATHS, event_columns
 from workbench.capture.expressions import mentions, quoted
 from workbench.capture.origins import ALWAYS, origin_columns, with_payloads
-from workbench.capture.schema import RAW, capture_schema
+from workbench.capture.schema import RAW, capture_schema, header_lists
 from workbench.capture.spec import CaptureSpec, IdFrom, TopicSpec
 
 LONGEST_ID = 512
@@ -65,7 +65,8 @@ class Plan:
             or self.names("headers")
         ):
             out.add("headers")
-        return out | (want & {"leader_epoch"}) | ({"key"} if self.spec.include_values else set())
+        looked_at = self.spec.match.columns if self.spec.match else set()
+        return out | looked_at | (want & {"leader_epoch"}) | ({"key"} if self.spec.include_values else set())
 
     @cached_property
     def paths(self) -> list[str]:
@@ -92,12 +93,20 @@ class Deriver:
         self._con.close()
 
     def __call__(self, batches: Sequence[Any]) -> Any:
-        """A pyarrow.Table of the capture schema, in the order of the raw batches."""
-        done = [self._derived(pa.Table.from_batches(block, schema=RAW).combine_chunks()) for block in _blocks(batches)]
+        """A pyarrow.Table of the capture schema, in the order of the raw batches; only what matches, if anything has to."""
+        tables = (pa.Table.from_batches(block, schema=RAW) for block in _blocks(batches))
+        done = [rows for raw in tables if (rows := self._rows(raw)) is not None]
         return pa.concat_tables(done) if done else self.schema.empty_table()
 
+    def _rows(self, raw: Any) -> Any | None:
+        match = self.plan.spec.match
+        if match is None:
+            return self._derived(raw.combine_chunks())
+        raw = match.candidates(raw, self.plan.topic).combine_chunks()
+        return match.kept(self._derived(raw), raw) if raw.num_rows else None
+
     def _derived(self, raw: Any) -> Any:
-        names, contents = _two_lists(raw["headers"].combine_chunks())
+        names, contents = header_lists(raw["headers"].combine_chunks())
         self._con.register("raw", _prepared(raw, names, contents, as_text=self.plan.needs_json))
         columns = _taken_over(raw, names, self.plan) | self._computed()
         columns["message_id"] = self._second_look(raw, columns["message_id"])
@@ -127,7 +136,7 @@ class Deriver:
         if not some.num_rows:
             return ids
         plan = Plan(CaptureSpec(topics=(), want=frozenset()), replace(self.plan.topic, id_from=one))
-        names, contents = _two_lists(some["headers"].combine_chunks())
+        names, contents = header_lists(some["headers"].combine_chunks())
         self._con.register("raw", _prepared(some, names, contents, as_text=plan.needs_json))
         found = self._con.sql(capture_query(plan)).to_arrow_table()["message_id"]
         return pc.replace_with_mask(_array(ids), _array(missing), _array(found))
@@ -202,15 +211,6 @@ def _prepared(raw: Any, names: Any, contents: Any, *, as_text: bool) -> Any:
             "contents": contents,
         }
     )
-
-
-def _two_lists(headers: Any) -> tuple[Any, Any]:
-    """Names and values of headers as two list columns over the same buffers."""
-    lengths = pc.fill_null(pc.list_value_length(headers), 0)
-    starts = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths).cast(pa.int32())])
-    flat = headers.flatten()
-    names, values = (flat.field(name) for name in ("name", "value"))
-    return pa.ListArray.from_arrays(starts, names), pa.ListArray.from_arrays(starts, values)
 
 
 def _text(values: Any) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from workbench.capture.schema import CAPTURE
-from workbench.capture.spec import TopicSpec
+
+if TYPE_CHECKING:
+    from workbench.capture.spec import TopicSpec
 
 NAMES = ("origin_topic", "origin_partition", "origin_offset", "dialect", "replay_count")
 # Their topics hold envelopes too, which are marked by their value alone.
@@ -27,7 +29,7 @@ def origin_columns(names: Any, raw: Any, topic: TopicSpec, own: Sequence[Any] = 
         topic: theirs.
         own: the user's own dialects.
     """
-    chosen = range(raw.num_rows) if topic.role in ALWAYS else _marked(names)
+    chosen = range(raw.num_rows) if topic.role in ALWAYS else marked_rows(names)
     if not chosen:
         return {}
     found: list[Row] = [NOTHING] * raw.num_rows
@@ -53,7 +55,7 @@ def with_payloads(raw: Any, topic: str, own: Sequence[Any] = ()) -> Any:
     )
 
 
-def _marked(names: Any) -> Sequence[int]:
+def marked_rows(names: Any) -> Sequence[int]:
     """Rows that have a header whose name can mean something to a dialect."""
     from workbench.dialects import is_marking
 

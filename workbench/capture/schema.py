@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 HEADERS = pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.binary())]))
 
@@ -101,3 +104,12 @@ def capture_schema(include_values: bool) -> pa.Schema:
     if not include_values:
         return CAPTURE
     return CAPTURE.append(pa.field("value", pa.binary())).append(pa.field("headers", HEADERS))
+
+
+def header_lists(headers: Any) -> tuple[Any, Any]:
+    """Names and values of a headers column as two list columns over the same buffers."""
+    lengths = pc.fill_null(pc.list_value_length(headers), 0)
+    starts = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths).cast(pa.int32())])
+    flat = headers.flatten()
+    names, values = (flat.field(name) for name in ("name", "value"))
+    return pa.ListArray.from_arrays(starts, names), pa.ListArray.from_arrays(starts, values)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from workbench.capture.expressions import check_json_path
+from workbench.capture.match import Match
 from workbench.errors import UsageError
 
 Role = Literal["source", "sink", "retry", "dead_letters"]
@@ -132,6 +133,7 @@ class CaptureSpec:
         processes: reader processes; None chooses by the machine and the size.
         reader: ``wire`` reads record batches, ``client`` through the client library; ``auto`` is wire where it can be.
         dialects: the user's own dead-letter dialects, as in ``[dialects.NAME]``.
+        match: keep only the records that fit it; None keeps all.
     """
 
     topics: tuple[TopicSpec, ...]
@@ -144,6 +146,7 @@ class CaptureSpec:
     processes: int | None = None
     reader: Literal["auto", "wire", "client"] = "auto"
     dialects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    match: Match | None = None
 
     def __post_init__(self) -> None:
         unknown = sorted(self.want - WANTABLE)
@@ -174,8 +177,9 @@ class CaptureSpec:
             )
             for item in data["topics"]
         )
-        rest = {key: value for key, value in data.items() if key not in ("topics", "want", "limits")}
-        return cls(topics=topics, want=frozenset(data["want"]), limits=Limits(**data["limits"]), **rest)
+        rest = {key: value for key, value in data.items() if key not in ("topics", "want", "limits", "match")}
+        match = Match.from_json(data["match"]) if data["match"] else None
+        return cls(topics=topics, want=frozenset(data["want"]), limits=Limits(**data["limits"]), match=match, **rest)
 
     def fingerprint(self) -> str:
         """Equal for specs that ask for the same rows; how, how fast or how far to read does not matter."""
