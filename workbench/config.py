@@ -44,6 +44,7 @@ _NESTED: Mapping[str, frozenset[str]] = {
         {"timeout_seconds", "max_records", "max_bytes", "max_seconds", "max_bytes_per_second", "confirm_above"}
     ),
 }
+_ENDPOINTS = ("prometheus", "traces", "logs", "registry")
 # Read by the rooms that own them; here only their names, variables and secrets are checked.
 _OPEN_SECTIONS = ("sql", "dialects", "webhooks", "logs")
 _SECTIONS = ("profiles", "integrations", *_OPEN_SECTIONS)
@@ -56,7 +57,8 @@ class Profile:
     Attributes:
         name: as in ``[profiles.NAME]``; ``(options)`` when it came from ``--bootstrap``.
         kafka: librdkafka settings, verbatim.
-        prometheus, traces, logs, registry: endpoints with their authentication; None where not configured.
+        prometheus, traces, logs, registry: endpoints with their authentication; None where not configured, or where the
+            variable that holds the address is empty.
         production: commands that write ask more carefully.
         redrive: whether redrives may be sent at all.
         audit_topic: where the audit of redrives goes besides the file; None for nowhere.
@@ -144,7 +146,8 @@ class Config:
         raw = self._table("profile", self.profiles, name)
         values = {key: expanded(value, f"profiles.{name}.{key}") for key, value in raw.items()}
         values["kafka"] = {key: _setting(value) for key, value in values["kafka"].items()}
-        return Profile(name=name, **values)
+        absent = [key for key in _ENDPOINTS if key in values and not _has_endpoint(values[key])]
+        return Profile(name=name, **{key: value for key, value in values.items() if key not in absent})
 
     def integration(self, name: str) -> Integration:
         """An integration with its variables looked up.
@@ -427,6 +430,12 @@ def _variable(match: re.Match[str], where: str) -> str:
         hint = f"export {match[1]}=..., or write ${{{match[1]}:-DEFAULT}}."
         raise ConfigError(f"{where} needs the variable {match[1]}, which is not set.", hint=hint)
     return match[3]
+
+
+def _has_endpoint(table: Mapping[str, Any]) -> bool:
+    """Whether a table names an address or a file, or has neither key and so is not ours to judge."""
+    named = [table[key] for key in ("url", "path") if key in table]
+    return any(named) or not named
 
 
 def _setting(value: Any) -> str:

@@ -242,3 +242,16 @@ def test_moments(text, moment):
 def test_what_is_no_moment(text):
     with pytest.raises(UsageError):
         parse_when(text, NOW)
+
+
+def test_an_endpoint_whose_variable_is_empty_is_not_configured(tmp_path, monkeypatch):
+    file = tmp_path / "workbench.toml"
+    file.write_text(
+        '[profiles.p]\nkafka = { "bootstrap.servers" = "h:1" }\nprometheus = { url = "${SOMEWHERE:-}" }\n'
+        'traces = { kind = "otlp-file", path = "${ELSEWHERE:-}" }\n'
+    )
+    monkeypatch.delenv("SOMEWHERE", raising=False)
+    monkeypatch.setenv("ELSEWHERE", "spans.jsonl")
+    found = load_config(file).profile("p")
+    assert found.prometheus is None
+    assert found.traces == {"kind": "otlp-file", "path": "spans.jsonl"}

@@ -9,9 +9,10 @@ from typing import Any, Self
 from workbench.config import Profile
 from workbench.sources.answer import Answer
 from workbench.sources.cluster import Cluster
+from workbench.sources.prometheus import Prometheus
 from workbench.sources.traces import Traces, connect_traces
 
-__all__ = ["Answer", "Cluster", "Sources", "connect"]
+__all__ = ["Answer", "Cluster", "Prometheus", "Sources", "connect"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,13 @@ class Sources:
 
     Attributes:
         cluster: Kafka itself.
+        prometheus: its metrics; not asked until something needs them.
         traces: a trace store or a file of spans.
-        prometheus, logs, history: not in this version.
+        logs, history: not in this version.
     """
 
     cluster: Cluster
-    prometheus: Any = None
+    prometheus: Prometheus | None = None
     traces: Traces | None = None
     logs: Any = None
     history: Any = None
@@ -43,6 +45,8 @@ class Sources:
         self.cluster.close()
         if self.traces is not None:
             self.traces.close()
+        if self.prometheus:
+            self.prometheus.close()
 
 
 def connect(profile: Profile, timeout_seconds: float = 15) -> Sources:
@@ -62,4 +66,5 @@ def connect(profile: Profile, timeout_seconds: float = 15) -> Sources:
     traces = connect_traces(profile.traces)
     cluster = Cluster(profile, timeout_seconds)
     cluster.info()
-    return Sources(cluster, traces=traces)
+    prometheus = Prometheus(profile.prometheus) if profile.prometheus else None
+    return Sources(cluster, prometheus=prometheus, traces=traces)

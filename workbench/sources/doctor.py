@@ -15,6 +15,7 @@ from workbench.sources.access import sees_all_transactions
 from workbench.sources.cluster import Cluster
 from workbench.sources.described import describe_topics
 from workbench.sources.mapping import fault_of, reason
+from workbench.sources.prometheus import METRICS, Prometheus
 from workbench.sources.python_client import python_admin
 from workbench.sources.traces import connect_traces
 
@@ -26,6 +27,7 @@ WITHOUT_TOPIC_CONFIGS = ("loss-retention-overtook", "loss-records-deleted", "los
 WITHOUT_GROUP = ("loss-retention-overtook", "loss-records-deleted", "loss-consumer-dropped")
 WITHOUT_CLUSTER = ("loss-records-deleted",)
 WITHOUT_TRANSACTIONS = ("loss-hanging-transaction",)
+WITHOUT_PROMETHEUS = ("lag-broker",)
 WITHOUT_COMMIT_LOG = (
     "loss-offset-reset-latest", "loss-offset-skipped-forward", "loss-offsets-expired", "loss-new-partition-skipped",
     "loss-unclean-election", "loss-commit-before-processing", "loss-topic-recreated", "loss-shared-group",
@@ -66,9 +68,10 @@ def diagnose_access(
 
     Returns:
         Checks in the order in which they were tried. Where the cluster cannot be reached, nothing more is asked of it.
+        Prometheus is tried where the profile names one.
 
     Reads: DescribeCluster, Metadata and DescribeGroups with authorised operations, ListGroups, DescribeConfigs,
-    DescribeAcls, DescribeLogDirs, ApiVersions.
+    DescribeAcls, DescribeLogDirs, ApiVersions; of Prometheus its version and the names of its series.
     """
     try:
         cluster = Cluster(profile, timeout_seconds)
@@ -80,7 +83,7 @@ def diagnose_access(
     checks = [reached, versions, *_cluster_rights(cluster)]
     checks += _topic_rights(cluster, list(dict.fromkeys(topics)))
     checks += [_group_right(cluster, group) for group in dict.fromkeys(groups)]
-    checks += [transactions, _commit_log(cluster), *_traces(profile)]
+    checks += [transactions, _commit_log(cluster), *_prometheus(profile), *_traces(profile)]
     return checks
 
 
@@ -199,6 +202,23 @@ def _traces(profile: Profile) -> list[Check]:
     if store:
         store.close()
     return [Check(name, "ok", f"{store.where}: {said}" if store else said)]
+
+
+def _prometheus(profile: Profile) -> list[Check]:
+    """Whether Prometheus answers, and whose metrics of the table it has."""
+    if not profile.prometheus:
+        return []
+    name = "Reach Prometheus"
+    try:
+        with Prometheus(profile.prometheus) as prometheus:
+            version = prometheus.version() or "of unknown version"
+            exporters = sorted({metric.exporter for metric in METRICS if metric.name in prometheus.names()})
+    except SourceError as error:
+        state: State = "denied" if isinstance(error, AccessDenied) else "unreachable"
+        return [Check(name, state, f"{error} {error.hint}".strip(), WITHOUT_PROMETHEUS)]
+    if not exporters:
+        return [Check(name, "missing", f"{version}, but none of the known exporters", WITHOUT_PROMETHEUS)]
+    return [Check(name, "ok", f"{version}, with metrics of {', '.join(exporters)}")]
 
 
 def grants(

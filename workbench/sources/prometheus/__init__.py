@@ -1,0 +1,7 @@
+"""Prometheus: metrics as evidence, whatever exporter they come from; read-only, bounded in time and size."""
+
+from workbench.sources.prometheus.client import Prometheus, step_for
+from workbench.sources.prometheus.facts import errors, history, replication
+from workbench.sources.prometheus.names import METRICS, Metric
+
+__all__ = ["METRICS", "Metric", "Prometheus", "errors", "history", "replication", "step_for"]
