@@ -38,9 +38,10 @@ accuracy: $(READY)  ## plant every incident and compare the verdicts with what w
 reliability: $(READY)  ## break brokers and connections while the workbench reads
 	@$(PYTHON_IN_VENV) -m pytest -m reliability $(ARGS)
 
-docs: $(READY)  ## write the generated pages anew: command line reference and runbook index
+docs: $(READY)  ## write what is generated anew: command line reference, runbook index, links of alerts, dashboards
 	@$(PYTHON_IN_VENV) scripts/docs.py $(ARGS)
 	@$(PYTHON_IN_VENV) scripts/runbook_index.py $(ARGS)
+	@$(PYTHON_IN_VENV) scripts/dashboards.py $(ARGS)
 
 lock: $(READY)  ## write requirements.lock anew from pyproject.toml
 	@.venv/bin/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 --generate-hashes \

@@ -36,6 +36,49 @@ def test_every_service_is_checked_and_bound_to_loopback():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
 
 
+def test_the_whole_stack_is_there():
+    assert set(SERVICES) >= {"kafka", "jupyterlab", "prometheus", "alertmanager", "grafana", "jaeger"}
+
+
+def test_what_is_mounted_from_the_repository_is_there():
+    mounted = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])]
+    ours = [path for path in mounted if path.startswith("./")]
+    assert len(ours) >= 4
+    assert [path for path in ours if not (ROOT / path).is_dir()] == []
+
+
+def test_no_two_services_publish_the_same_port():
+    ports = [port.split(":")[1] for service in SERVICES.values() for port in service["ports"]]
+    assert len(set(ports)) == len(ports)
+
+
+def test_prometheus_scrapes_and_alerts_services_by_the_ports_they_have():
+    settings = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in settings["scrape_configs"]}
+    (alerting,) = settings["alerting"]["alertmanagers"]
+    targets = [*jobs["kafka"], *alerting["static_configs"][0]["targets"]]
+    for target in targets:
+        name, port = target.split(":")
+        assert any(published.endswith(f":{port}") for published in SERVICES[name]["ports"]), target
+    assert (
+        f"--kafka.server={listeners('KAFKA_ADVERTISED_LISTENERS')['INTERNAL']}" in SERVICES["kafka-exporter"]["command"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "variable", "service"),
+    [("prometheus", "WORKBENCH_COMPOSE_PROMETHEUS", "prometheus"), ("traces", "WORKBENCH_COMPOSE_JAEGER", "jaeger")],
+)
+def test_the_compose_profile_finds_what_watches(monkeypatch: pytest.MonkeyPatch, key: str, variable: str, service: str):
+    """From this machine by the published port, from JupyterLab by the service's name and the same port."""
+    monkeypatch.delenv(variable, raising=False)
+    url = getattr(load_config(ROOT / "workbench.toml").profile("compose"), key)["url"]
+    port = url.rpartition(":")[2]
+    assert url == f"http://localhost:{port}"
+    assert f"127.0.0.1:{port}:{port}" in SERVICES[service]["ports"]
+    assert SERVICES["jupyterlab"]["environment"][variable] == f"http://{service}:{port}"
+
+
 def test_named_volumes_and_dependencies_exist():
     for service in SERVICES.values():
         named = [volume.split(":")[0] for volume in service.get("volumes", []) if not volume.startswith((".", "/"))]

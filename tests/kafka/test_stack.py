@@ -21,6 +21,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from tests.conftest import Observed
+from tests.contract.promql import metrics_of
+from tests.contract.test_deploy import BROKERS, dashboard_expressions, rules
 from workbench.errors import SandboxError
 from workbench.sandbox.processes import end, is_alive
 from workbench.sandbox.stack import golang, running, traces
@@ -91,6 +93,38 @@ def test_an_integration_is_scraped_once_it_is_named(observed: Observed, unique: 
         thread.join()
     assert value["value"][1] == "3"
     assert value["metric"]["job"] == "integration"
+
+
+def test_the_alerts_of_the_repository_reach_alertmanager_with_their_runbook(observed: Observed, unique: str):
+    """An exporter says that the log begins above what a group has read."""
+    from prometheus_client import CollectorRegistry, Gauge, start_http_server
+
+    registry = CollectorRegistry()
+    labels = {"topic": unique, "partition": "0"}
+    Gauge("kafka_topic_partition_oldest_offset", "x", list(labels), registry=registry).labels(**labels).set(50)
+    committed = {**labels, "consumergroup": "slow"}
+    Gauge("kafka_consumergroup_current_offset", "x", list(committed), registry=registry).labels(**committed).set(40)
+    server, thread = start_http_server(0, "127.0.0.1", registry=registry)
+    try:
+        observed.stack.scrape_integration(f"127.0.0.1:{server.server_port}")
+        address = observed.stack.addresses["alertmanager"]
+        (alert,) = eventually(lambda: ask(address, "/api/v2/alerts", filter=f'topic="{unique}"'))
+    finally:
+        observed.stack.scrape_integration()
+        server.shutdown()
+        thread.join()
+    assert alert["labels"]["alertname"] == "RetentionOvertookGroup"
+    assert alert["annotations"]["runbook_url"].endswith("/runbooks/loss-retention-overtook.ipynb")
+    assert f"slow lost records of {unique}/0" in alert["annotations"]["summary"]
+
+
+def test_each_metric_of_brokers_that_dashboards_and_alerts_name_exists(observed: Observed):
+    expressions = [*dashboard_expressions(), *(rule["expr"] for rule in rules())]
+    named = {name for text in expressions for name in metrics_of(text)}
+    of_brokers = {name for name in named if name.startswith(BROKERS)}
+    assert len(of_brokers) > 5
+    told = "/api/v1/label/__name__/values"
+    eventually(lambda: of_brokers <= set(ask(observed.stack.addresses["prometheus"], told)["data"]))
 
 
 def test_jaeger_takes_spans_and_gives_them_by_id(jaeger: Stack):

@@ -15,7 +15,7 @@ from typing import Literal
 
 Fact = Literal[
     "log_end_offset", "log_start_offset", "committed_offset", "lag", "lag_seconds", "members", "under_replicated",
-    "under_replicated_partitions", "offline_partitions", "errors",
+    "under_replicated_partitions", "offline_partitions", "partitions", "leader", "errors",
 ]  # fmt: skip
 
 Labels = Mapping[str, str]
@@ -79,7 +79,10 @@ METRICS: tuple[Metric, ...] = (
         "lag": "kafka_consumergroup_lag",
         "members": "kafka_consumergroup_members",
         "under_replicated": "kafka_topic_partition_under_replicated_partition",
+        "leader": "kafka_topic_partition_leader",
     }),
+    # Partitions without a leader have no series of theirs: they show as the difference of these two.
+    Metric("kafka_exporter", "partitions", "kafka_topic_partitions", {"topic": "topic"}),
     *_family("klag", _PARTITION, "consumer_group", {
         "log_end_offset": "klag_partition_log_end_offset",
         "log_start_offset": "klag_partition_log_start_offset",
