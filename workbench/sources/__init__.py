@@ -64,7 +64,7 @@ def connect(profile: Profile, timeout_seconds: float = 15) -> Sources:
     Reads: DescribeCluster.
     """
     traces = connect_traces(profile.traces)
+    prometheus = Prometheus(profile.prometheus) if profile.prometheus else None
     cluster = Cluster(profile, timeout_seconds)
     cluster.info()
-    prometheus = Prometheus(profile.prometheus) if profile.prometheus else None
     return Sources(cluster, prometheus=prometheus, traces=traces)

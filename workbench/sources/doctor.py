@@ -78,7 +78,8 @@ def diagnose_access(
         reached = _reach(cluster)
     except SourceError as error:
         state: State = "denied" if isinstance(error, AccessDenied) else "unreachable"
-        return [Check("Reach the cluster", state, f"{error} {error.hint}".strip(), EVERYTHING), *_traces(profile)]
+        unreached = Check("Reach the cluster", state, f"{error} {error.hint}".strip(), EVERYTHING)
+        return [unreached, *_prometheus(profile), *_traces(profile)]
     versions, transactions = _through_python_client(cluster)
     checks = [reached, versions, *_cluster_rights(cluster)]
     checks += _topic_rights(cluster, list(dict.fromkeys(topics)))
