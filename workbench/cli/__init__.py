@@ -12,6 +12,7 @@ from workbench._version import __version__
 from workbench.cli import redrive, sandbox
 from workbench.cli.check import check
 from workbench.cli.doctor import discover, doctor
+from workbench.cli.message import message
 from workbench.cli.run import run
 from workbench.errors import WorkbenchError
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check)
+app.command("message")(message)
 app.command("run")(run)
 app.command("doctor")(doctor)
 app.command("discover")(discover)

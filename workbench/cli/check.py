@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workbench.cli import options
-from workbench.cli.check_options import Format, RunOptions, ScopeOptions, TargetOptions
+from workbench.cli.check_options import Format, RunOptions, ScopeOptions, SubjectOptions, TargetOptions
 from workbench.cli.flattened import flattened
 from workbench.errors import UsageError
 
@@ -23,35 +23,51 @@ if TYPE_CHECKING:
 
 @flattened
 def check(
-    problem: Annotated[str, typer.Argument(help="loss, duplicates, lag or dlq.")],
+    problem: Annotated[str, typer.Argument(help="loss, duplicates, lag, dlq or message.")],
     target: TargetOptions,
     scope: ScopeOptions,
+    subject: SubjectOptions,
     run: RunOptions,
     integration: Annotated[str | None, typer.Argument(help="An integration of workbench.toml.")] = None,
+    message_id: Annotated[str | None, typer.Option(help="message: its id.")] = None,
 ) -> None:
     """Check an integration: workbench check loss --bootstrap HOST:PORT --source A --sink B --group G.
 
     Exit code: 0 ok or info, 3 undecided, 12 warning, 13 critical; 1 and 2 are errors.
     """
-    from workbench.config import load_config
     from workbench.problems import checking
-    from workbench.problems.scope import scope_from
     from workbench.tables import keep_pandas_out
 
     keep_pandas_out()
     checking.problem(problem)  # an unknown one is refused before anything is read
+    named = {name: value for name, value in {**subject.given(), "message_id": message_id}.items() if value}
+    if named and problem != "message":
+        raise UsageError(
+            f"--{next(iter(named)).replace('_', '-')} is for message alone.", hint="See workbench message."
+        )
     if run.all_groups:
         from workbench.cli.all_groups import check_all_groups
 
         check_all_groups(problem, target, scope, run, integration)
+    examine(problem, target, {**scope.given(), **named}, run, integration)
+
+
+def examine(
+    problem: str, target: TargetOptions, options_given: dict[str, Any], run: RunOptions, integration: str | None
+) -> None:
+    """Collects, or opens what was saved; diagnoses, prints, and ends with the verdict's exit code."""
+    from workbench.config import load_config
+    from workbench.problems import checking
+    from workbench.problems.scope import scope_from
+
     if run.evidence:
         _refuse_live(target.profile, target.bootstrap, integration)
-        loaded = checking.rejudged(checking.evidence_in(run.evidence), scope.given())
+        loaded = checking.rejudged(checking.evidence_in(run.evidence), options_given)
         _finish(checking.examine(problem, loaded), run, "evidence")
     named, profile = options.target(integration, target.profile, target.bootstrap, target.setting)
     work_dir = Path(tempfile.mkdtemp(prefix="workbench-check-"))
     try:
-        chosen = scope_from(named, dialects=load_config().sections.get("dialects"), **scope.given())
+        chosen = scope_from(named, dialects=load_config().sections.get("dialects"), **options_given)
         found = _collect(problem, profile, chosen, work_dir, run)
         _finish(checking.examine(problem, found), run, profile.name)
     finally:

@@ -68,6 +68,21 @@ class ScopeOptions:
 
 
 @dataclass(frozen=True)
+class SubjectOptions:
+    """Which message: one way to name it, and where to look."""
+
+    key: Annotated[str | None, typer.Option(help="message: its record key, instead of an id.")] = None
+    trace: Annotated[str | None, typer.Option(help="message: its trace id, 32 hex digits.")] = None
+    at: Annotated[str | None, typer.Option(help="message: TOPIC:PARTITION:OFFSET of one of its records.")] = None
+    around: Annotated[str | None, typer.Option(help="message: about when; ISO time, or 15m, 2h ago.")] = None
+    topic: Annotated[Texts, typer.Option(help="message: a topic to search, without a role; repeatable.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """The options by name, as ``scope_from`` takes them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class RunOptions:
     """How the check is run, and where its report goes."""
 

@@ -75,9 +75,46 @@ def _cause_groups(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     ]
 
 
+_TIMELINE_HEADER = ("at (UTC)", "gap", "took", "what", "where", "says")
+
+
+def _timeline(report: Report) -> list[tuple[str, ...]]:
+    """The events of a message; a negative gap stands as it is."""
+    return [
+        (
+            (row["at"] or "unknown")[:23].replace("T", " "),
+            "" if row["gap_seconds"] is None else f"{row['gap_seconds']:+,.3f} s",
+            "" if row["duration_seconds"] is None else f"{row['duration_seconds']:,.3f} s",
+            row["event"],
+            row["where"],
+            row["source"],
+        )
+        for row in report.sections.get("timeline", ())
+    ]
+
+
+def _print_message(report: Report, console: Console) -> None:
+    console.print(Text(plain(f"{report.facts['outcome'].replace('_', ' ')}: {report.facts['story']}")))
+    if rows := _timeline(report):
+        console.print(_table("Timeline", _TIMELINE_HEADER, rows, right=(1, 2)))
+
+
 def _print(report: Report, console: Console) -> None:
     sign, colour = SIGNS[report.verdict]
     console.print(Text(f"{sign} {report.problem}: {report.verdict}", style=f"bold {colour}"))
+    if "timeline" in report.sections:
+        _print_message(report, console)
+    else:
+        _print_ledger(report, console)
+    for title, rows in (
+        ("Not decided", _undecided_rows(report)),
+        ("Notes", [(n.code, n.summary) for n in report.notes]),
+    ):
+        if rows:
+            console.print(_table(title, ("", ""), rows))
+
+
+def _print_ledger(report: Report, console: Console) -> None:
     console.print(_table("Ledger", ("", _UNITS.get(report.problem, "messages")), _ledger_rows(report), right=(1,)))
     causes = [(code, f"{count:,}") for code, count in report.causes.items() if count]
     if causes:
@@ -86,12 +123,6 @@ def _print(report: Report, console: Console) -> None:
         console.print(_table("Cause groups", _GROUP_HEADER, _cause_groups(groups), right=(0,)))
     if report.findings:
         console.print(_table("Findings", ("", "finding", "state", "count", "what"), _finding_rows(report), right=(3,)))
-    for title, rows in (
-        ("Not decided", _undecided_rows(report)),
-        ("Notes", [(n.code, n.summary) for n in report.notes]),
-    ):
-        if rows:
-            console.print(_table(title, ("", ""), rows))
 
 
 def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> Table:
@@ -141,6 +172,10 @@ def markdown_lines(report: Report) -> list[str]:
         "|---|--:|",
     ]
     lines += [f"| {name} | {count} |" for name, count in _ledger_rows(report)]
+    if "timeline" in report.sections:
+        lines = [lines[0], "", f"**{_cell(report.facts['outcome'])}.** {_cell(report.facts['story'])}", ""]
+        lines += ["| " + " | ".join(_TIMELINE_HEADER) + " |", "|---|--:|--:|---|---|---|"]
+        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in _timeline(report)]
     if report.findings:
         lines += ["", "| | finding | state | count | what |", "|---|---|---|--:|---|"]
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in _finding_rows(report)]

@@ -18,7 +18,7 @@ from workbench.problems.rules import Rule
 from workbench.problems.scope import Scope, scope_from
 from workbench.sealing import Seal
 
-PROBLEMS = ("loss", "duplicates", "lag", "dlq")
+PROBLEMS = ("loss", "duplicates", "lag", "dlq", "message")
 
 # Options that change how evidence is judged, not what had to be collected for it.
 REJUDGED = ("expected_latency", "isolation", "any_sink", "producer_config", "consumer_config", "show_ids")

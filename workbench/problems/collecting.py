@@ -77,6 +77,7 @@ def collect_evidence(
     want: Iterable[str],
     work_dir: Path,
     progress: Progress | None = None,
+    read: Callable[..., None] | None = None,
 ) -> Evidence:
     """Reads offsets, configs, commits, records and the users' logs of a scope.
 
@@ -101,7 +102,8 @@ def collect_evidence(
     draft.facts["collected_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
     _read_cluster(sources, scope, readable, draft)
     if (scope.source or topics[0]) in readable:
-        _read_records(sources, scope, readable, draft, want=frozenset(want), work_dir=work_dir, progress=progress)
+        reading = read or _read_records
+        reading(sources, scope, readable, draft, want=frozenset(want), work_dir=work_dir, progress=progress)
     else:
         anchor = scope.source or topics[0]
         draft.missing["records"] = draft.missing.get(anchor, f"topic {anchor} cannot be read")
@@ -211,28 +213,10 @@ def _read_records(
     work_dir: Path,
     progress: Progress,
 ) -> None:
-    settings = sources.cluster.client_settings()
-    ranges = _ranges(sources, scope, readable, draft)
-    ids = _identities(settings, scope, ranges, draft, progress)
-    specs = tuple(
-        TopicSpec(topic, _role(scope, topic), ids[topic], tuple(ranges[topic]), _others(scope, topic, ids[topic]))
-        for topic in readable
-    )
-    spec = CaptureSpec(
-        topics=specs,
-        where=scope.where,
-        business_key=scope.business_key,
-        compare=scope.compare,
-        include_values=scope.include_values,
-        want=want,
-        limits=Limits(max_records=scope.limit, max_bytes_per_second=scope.max_bytes_per_second),
-        processes=scope.processes,
-        reader=scope.reader,
-        dialects=scope.dialects,
-    )
+    spec = capture_plan(sources, scope, readable, draft, want=want, progress=progress)
     progress(estimate(spec, draft.tables["offsets"]))
     progress("scanning " + ", ".join(readable))
-    captured = capture(settings, spec, work_dir / "records", progress)
+    captured = capture(sources.cluster.client_settings(), spec, work_dir / "records", progress)
     draft.tables["records"] = Parquet(captured.files, captured.schema)
     draft.tables["scan"] = captured.outcome
     if captured.reader != "client":
@@ -244,6 +228,31 @@ def _read_records(
         "truncated": captured.truncated,
         "scan_seconds": round(captured.seconds, 3),
     }
+
+
+def capture_plan(
+    sources: Sources, scope: Scope, readable: list[str], draft: Draft, *, want: frozenset[str], progress: Progress
+) -> CaptureSpec:
+    """What a scope's records are read as: every topic with its role, its ids and the offsets of the window."""
+    settings = sources.cluster.client_settings()
+    ranges = _ranges(sources, scope, readable, draft)
+    ids = _identities(settings, scope, ranges, draft, progress)
+    specs = tuple(
+        TopicSpec(topic, _role(scope, topic), ids[topic], tuple(ranges[topic]), _others(scope, topic, ids[topic]))
+        for topic in readable
+    )
+    return CaptureSpec(
+        topics=specs,
+        where=scope.where,
+        business_key=scope.business_key,
+        compare=scope.compare,
+        include_values=scope.include_values,
+        want=want,
+        limits=Limits(max_records=scope.limit, max_bytes_per_second=scope.max_bytes_per_second),
+        processes=scope.processes,
+        reader=scope.reader,
+        dialects=scope.dialects,
+    )
 
 
 def _role(scope: Scope, topic: str) -> Role:
@@ -313,7 +322,8 @@ def _identities(
         if asked != "auto":
             out[topic] = IdFrom.parse(asked)
         else:
-            out[topic] = _found(settings, topic, parts, fallback, lenient=topic != scope.source)
+            by_other = bool(scope.key or scope.trace or scope.at)  # what is looked for needs no id
+            out[topic] = _found(settings, topic, parts, fallback, lenient=by_other or topic != scope.source)
         fallback = fallback or out[topic]
     draft.facts["id_from"] = str(out[scope.source or next(iter(out))])
     draft.facts["id_from_by_topic"] = {topic: str(found) for topic, found in out.items()}

@@ -43,6 +43,9 @@ class Scope:
         max_bytes_per_second: at most so many bytes a second are read from the brokers.
         processes: reader processes; None chooses by the machine.
         reader: what reads records: auto, wire (record batches) or client (the client library).
+        message_id, key, trace, at: what ``message`` is asked about: an id, a record key, 32 hex digits, TOPIC:PARTITION:OFFSET.
+        around: about when that was, UTC; topics are searched near it first.
+        topics_named: topics to search that have no role yet.
         include_values: keep keys, values and exception texts in the evidence.
         show_ids: do not hash ids that look like personal data.
         dialects: the user's own dead-letter dialects, as in ``[dialects.NAME]``.
@@ -72,6 +75,12 @@ class Scope:
     max_bytes_per_second: int | None = None
     processes: int | None = None
     reader: Reader = "auto"
+    message_id: str | None = None
+    key: str | None = None
+    trace: str | None = None
+    at: str | None = None
+    around: datetime | None = None
+    topics_named: tuple[str, ...] = ()
     include_values: bool = False
     show_ids: bool = False
     dialects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -108,8 +117,8 @@ class Scope:
 
 
 # Option names of the command line -> how their values become fields of Scope.
-_RENAMED = {"sink": "sinks", "retry_topic": "retry_topics"}
-_LISTS = frozenset({"sinks", "retry_topics", "dead_letters"})
+_RENAMED = {"sink": "sinks", "retry_topic": "retry_topics", "topic": "topics_named"}
+_LISTS = frozenset({"sinks", "retry_topics", "dead_letters", "topics_named"})
 _DURATIONS = {"expected_latency": "expected_latency_seconds", "horizon": "horizon_seconds"}
 _SETTINGS = frozenset({"producer_config", "consumer_config"})
 _FILES = frozenset({"sent_log", "service_log"})
@@ -170,7 +179,7 @@ def _field(name: str, value: Any, now: datetime) -> tuple[str, Any]:
     if name in _DURATIONS or name in _DURATIONS.values():
         seconds = parse_duration(value) if isinstance(value, str) else float(value)
         return _DURATIONS.get(name, name), seconds
-    if name in ("since", "until"):
+    if name in ("since", "until", "around"):
         return name, value if isinstance(value, datetime) else parse_when(str(value), now)
     if name in _SETTINGS:
         return name, _settings(name, value)
