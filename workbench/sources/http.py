@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ MAX_BYTES = 128 << 20
 ATTEMPTS = 3
 API_KEY_HEADER = "X-API-Key"
 _MIB = 1 << 20
+_LOOPBACK = re.compile(r"https?://(?:localhost|127\.[\d.]+|\[::1\])(?:[:/]|\Z)", re.IGNORECASE)
 
 # A retry that is under way is no news for the user's terminal.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
@@ -183,6 +185,8 @@ def _client(source: str, settings: Mapping[str, Any], transport: httpx.BaseTrans
         "headers": {"Accept": "application/json", **_key_headers(settings)},
         "verify": _trust(source, settings),
         "follow_redirects": False,
+        # A proxy of the environment is for what lies outside this machine.
+        "trust_env": not _LOOPBACK.match(str(settings["url"])),
         "transport": transport,
     }
     if settings.get("token_url"):
