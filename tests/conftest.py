@@ -21,6 +21,13 @@ class Observed(NamedTuple):
     stack: Stack
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test asks for Jaeger first may have to wait until Go has built it."""
+    for item in items:
+        if "jaeger" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(2400))
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """``host:port`` of a real Kafka: the one that WORKBENCH_TEST_BOOTSTRAP names, else a sandbox node of our own.

@@ -222,7 +222,7 @@ def sandbox(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProces
 
 
 def test_up_with_the_stack_heals_it_adds_to_it_and_down_ends_it(
-    sandbox: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    jaeger: Stack, sandbox: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ):
     first = sandbox("up", "--with", "prometheus", "--json")
     assert first.returncode == 0, first.stderr
@@ -253,7 +253,7 @@ def test_an_unknown_part_is_refused_before_anything_starts(sandbox: Callable[...
     assert sandbox("status").returncode == 1
 
 
-def test_the_cached_jaeger_is_the_pinned_one():
+def test_the_cached_jaeger_is_the_pinned_one(jaeger: Stack):
     program = traces.jaeger_program()
     assert program is not None, "Go is needed to build Jaeger"
     told = subprocess.run([program, "version"], capture_output=True, text=True, check=False)

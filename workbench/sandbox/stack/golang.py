@@ -73,7 +73,8 @@ def build(program: GoProgram, *, say: Callable[[str], None] | None = None) -> Pa
 def _build(tool: Path, program: GoProgram, target: Path) -> None:
     source = _download(tool, program)
     draft = target.with_suffix(".draft")
-    options = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w")
+    # Without optimisation it builds in two thirds of the time, and is still fast enough for a sandbox.
+    options = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-gcflags=all=-N -l")
     done = _run([str(tool), "build", "-C", source, *options, "-o", str(draft), f"./{program.package}"])
     if done.returncode:
         raise SandboxError(f"{program.name} {program.version} does not build: {_last_line(done.stderr)}")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from workbench.errors import SandboxError
 from workbench.sandbox.stack.golang import GoProgram, build
 from workbench.sandbox.stack.service import ServicePlan
 
@@ -88,3 +89,22 @@ def _otlp_file(folder: Path, port: int) -> ServicePlan:
     return ServicePlan(
         "otlp-file", command, str(file), folder, f"{address}/ready", {"otlp_http": address, "otlp_file": str(file)}
     )
+
+
+def main() -> int:
+    """Builds Jaeger ahead of its first use, as CI does while it is busy with other things; the exit code."""
+    try:
+        program = jaeger_program(say=_say)
+    except SandboxError as error:
+        _say(f"{error} {error.hint}")
+        return 1
+    _say(f"Jaeger: {program}" if program else "There is no Go to build Jaeger with.")
+    return 0
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
