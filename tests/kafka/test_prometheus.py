@@ -18,7 +18,7 @@ from workbench.config import Profile
 from workbench.errors import SourceError, SourceUnavailable
 from workbench.sources import connect
 from workbench.sources.doctor import diagnose_access
-from workbench.sources.prometheus import Prometheus, errors, history, replication
+from workbench.sources.prometheus import Prometheus, errors, history, replication, standing
 from workbench.sources.prometheus.names import METRICS, Metric
 
 pytestmark = pytest.mark.kafka
@@ -133,12 +133,16 @@ def test_offsets_and_lag_come_from_whatever_exporter_is_there(
 
         wanted = {metric.fact: FACTS[metric.fact] for metric in metrics}
         found = eventually(lambda: told() if told().keys() >= wanted.keys() else None)
+        now_ms = round(time.time() * 1000)
+        moments, _ = standing(prometheus, group, now_ms - 60_000, now_ms + 1000)
         other = history(prometheus, [topic.replace(".", "x")], group, **lately(), step_seconds=1)
     finally:
         observed.stack.scrape_integration()
         server.shutdown()
         thread.join()
     assert {fact: found[fact] for fact in wanted} == pytest.approx(wanted)
+    ours = {(one.committed_offset, one.log_end_offset) for one in moments if one.topic == topic}
+    assert ours == {(FACTS["committed_offset"], FACTS["log_end_offset"])}
     assert other.table.num_rows == 0
     assert "lag" in other.failures
 

@@ -13,6 +13,7 @@ from workbench.errors import ConfigError
 from workbench.sources.prometheus import METRICS, Prometheus, step_for
 from workbench.sources.prometheus.client import MOST_POINTS
 from workbench.sources.prometheus.names import known, quoted
+from workbench.sources.prometheus.standing import Standing, _joined
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -73,3 +74,16 @@ def test_no_secret_shows():
     profile = Profile("p", {"bootstrap.servers": "h:1"}, prometheus={"url": "http://h", "bearer_token": "xyz"})
     assert "xyz" not in repr(profile)
     assert "pass" not in repr(Prometheus({"url": "http://" + "user:pass" + "@h"}))
+
+
+def test_an_offset_that_no_exporter_tells_follows_from_the_other_and_the_lag():
+    facts = {
+        "log_end_offset": {("t", 0, 1): 120, ("t", 1, 1): 9, ("other", 0, 1): 5},
+        "committed_offset": {("t", 2, 1): 40, ("t", 3, 1): 7},
+        "lag": {("t", 0, 1): 20, ("t", 2, 1): 2, ("t", 4, 1): 3},
+    }
+    assert _joined(facts) == [
+        Standing("t", 0, 1, 100, 120),
+        Standing("t", 2, 1, 40, 42),
+        Standing("t", 3, 1, 7, None),
+    ]
