@@ -8,6 +8,7 @@ WorkbenchError              something failed; ``hint`` says what to do next
 │   ├── AccessDenied        it answered that this principal may not
 │   └── NotFound            it answered that the thing does not exist
 ├── EvidenceError           an evidence folder is damaged, incomplete or of another version
+├── EncryptionError         a message cannot be opened: altered, or no key for it
 ├── NotebookError           a notebook failed while it ran
 ├── SandboxError            the sandbox could not start or stop
 └── RedriveError            a redrive was refused or stopped
@@ -73,6 +74,10 @@ class NotFound(SourceError):
 
 class EvidenceError(WorkbenchError):
     """An evidence folder cannot be used: damaged, incomplete, or of another version."""
+
+
+class EncryptionError(WorkbenchError):
+    """A message cannot be encrypted or opened; another attempt with the same bytes and keys fails the same way."""
 
 
 class NotebookError(WorkbenchError):
