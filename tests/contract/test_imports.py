@@ -52,10 +52,10 @@ def allowed(module: str, target: str) -> bool:
         return True
     if here == "integration":
         return there in {"_version", "errors", "config", "encryption"}
-    if there in ONLY_FOR_CLI:
-        return here == "cli"
     if here == "sandbox":
         return there != "cli"
+    if there in ONLY_FOR_CLI:
+        return here == "cli"
     return COLUMN_OF[there] <= COLUMN_OF[here]
 
 
@@ -117,6 +117,9 @@ def test_the_checkers_see_what_they_forbid():
     assert not allowed("workbench.integration.worker", "workbench.evidence")
     assert allowed("workbench.cli.sandbox", "workbench.sandbox.kafka")
     assert allowed("workbench.sandbox.demo", "workbench.problems.loss")
+    assert allowed("workbench.sandbox.tokens", "workbench.integration.serving")
+    assert not allowed("workbench.integration.serving", "workbench.sandbox.tokens")
+    assert not allowed("workbench.services.runs", "workbench.integration.serving")
     assert problem_of("workbench.problems.loss.ledger") == "loss"
     assert problem_of("workbench.problems.rules") is None
 
