@@ -1,4 +1,4 @@
-"""A sandbox node with a second, secured listener: SASL/PLAIN users, and ACLs that StandardAuthorizer enforces."""
+"""A sandbox node with a second, secured listener: SASL/PLAIN users, bearer tokens, and ACLs that StandardAuthorizer enforces."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
 from workbench.config import Profile, profile_from_options
 from workbench.sandbox.kafka import start
 from workbench.sandbox.ports import free_ports
+from workbench.sandbox.tokens import AUDIENCE, TokenEndpoint
 
 USERS = ("full", "reader", "nobody")
 _KINDS = {
@@ -66,8 +67,24 @@ def bindings_of(command: str) -> list[AclBinding]:
     ]  # fmt: skip
 
 
+def bearer(tokens: TokenEndpoint) -> dict[str, str]:
+    """Lines of server.properties: the secured listener also takes tokens that this endpoint signed for Kafka."""
+    oauth, validator = "org.apache.kafka.common.security.oauthbearer", "OAuthBearerValidatorCallbackHandler"
+    return {
+        "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER",
+        "listener.name.secured.oauthbearer.sasl.jaas.config": f"{oauth}.OAuthBearerLoginModule required;",
+        "listener.name.secured.oauthbearer.sasl.server.callback.handler.class": f"{oauth}.{validator}",
+        "sasl.oauthbearer.jwks.endpoint.url": tokens.jwks_url,
+        "sasl.oauthbearer.expected.audience": AUDIENCE,
+        "sasl.oauthbearer.expected.issuer": tokens.url,
+        "sasl.oauthbearer.clock.skew.seconds": "0",
+        # KIP-368: a connection ends with the token that opened it.
+        "connections.max.reauth.ms": "3600000",
+    }
+
+
 @contextmanager
-def secured() -> Iterator[Secured]:
+def secured(tokens: TokenEndpoint | None = None) -> Iterator[Secured]:
     """One node; who comes over its first listener may do everything, as the brokers do among themselves."""
     users = " ".join(f'user_{user}="{user}-password"' for user in USERS)
     module = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -81,8 +98,12 @@ def secured() -> Iterator[Secured]:
             "listener.name.secured.plain.sasl.jaas.config": f"{module} required {users};",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS;User:full",
+            **(bearer(tokens) if tokens else {}),
         }
         kept = [line for line in node.properties_file.read_text().splitlines() if line.split("=")[0] not in lines]
         node.properties_file.write_text("\n".join([*kept, *(f"{key}={value}" for key, value in lines.items())]))
+        if tokens:
+            # Kafka 4 asks no address that is not listed.
+            kafka.java_options = (f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={tokens.jwks_url}",)
         kafka.restart(node.node_id)
         yield Secured(kafka.bootstrap, f"127.0.0.1:{port}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from workbench._version import __version__
-from workbench.cli import redrive, sandbox
+from workbench.cli import integration, redrive, sandbox
 from workbench.cli.check import check
 from workbench.cli.doctor import discover, doctor
 from workbench.cli.message import message
@@ -28,6 +28,7 @@ app.command("message")(message)
 app.command("run")(run)
 app.command("doctor")(doctor)
 app.command("discover")(discover)
+app.add_typer(integration.app, name="integration")
 app.add_typer(redrive.app, name="redrive")
 app.add_typer(sandbox.app, name="sandbox")
 

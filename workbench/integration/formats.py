@@ -73,7 +73,12 @@ class WireModel(BaseModel):
     """Base of what is sent and received."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True, extra="ignore"
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        frozen=True,
+        extra="ignore",
+        field_title_generator=lambda name, _: to_camel(name),
     )
 
     @classmethod

@@ -6,9 +6,10 @@ records only, and the partitioner of the Java clients, so that a key goes where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from workbench.integration.auth import TokenSource
 from workbench.integration.config import Client, Consumer, IntegrationConfig, Producer, Security
 from workbench.integration.stores import keystore_settings, truststore_settings
 
@@ -49,22 +50,32 @@ _CONSUMER = {
 _BACKOFF = {"initial_retry_time": "retry.backoff.ms", "max_retry_time": "retry.backoff.max.ms"}
 
 
-def producer_settings(config: IntegrationConfig) -> dict[str, Any]:
+def producer_settings(config: IntegrationConfig, *, ask_for_token: bool = True) -> dict[str, Any]:
     """Settings for ``confluent_kafka.Producer``; they hold secrets.
+
+    Args:
+        config: the integration.
+        ask_for_token: with OAUTHBEARER, whether the token endpoint is asked, and ``oauth_cb`` set.
 
     Raises:
         ConfigError: a keystore or truststore cannot be used.
+        SourceError: with OAUTHBEARER, the token endpoint gives no token.
     """
     producer = config.integration.producer
     named = _named(producer, _CLIENT | _PRODUCER) | _named(producer.retry, _BACKOFF | {"retries": "retries"})
-    return _settings(producer, config.integration.security) | named | _GUARANTEED_PRODUCER
+    return _settings(producer, config, ask_for_token=ask_for_token) | named | _GUARANTEED_PRODUCER
 
 
-def consumer_settings(config: IntegrationConfig) -> dict[str, Any]:
+def consumer_settings(config: IntegrationConfig, *, ask_for_token: bool = True) -> dict[str, Any]:
     """Settings for ``confluent_kafka.Consumer``; they hold secrets.
+
+    Args:
+        config: the integration.
+        ask_for_token: with OAUTHBEARER, whether the token endpoint is asked, and ``oauth_cb`` set.
 
     Raises:
         ConfigError: a keystore or truststore cannot be used.
+        SourceError: with OAUTHBEARER, the token endpoint gives no token.
     """
     consumer = config.integration.consumer
     named = _named(consumer, _CLIENT | _CONSUMER) | _named(consumer.retry, _BACKOFF)
@@ -73,18 +84,20 @@ def consumer_settings(config: IntegrationConfig) -> dict[str, Any]:
     named["auto.offset.reset"] = reset
     if consumer.group_protocol == "classic":
         named["partition.assignment.strategy"] = "cooperative-sticky"
-    return _settings(consumer, config.integration.security) | named | _GUARANTEED_CONSUMER
+    return _settings(consumer, config, ask_for_token=ask_for_token) | named | _GUARANTEED_CONSUMER
 
 
-def _settings(client: Client, security: Security) -> dict[str, Any]:
-    return {"bootstrap.servers": ",".join(client.brokers), **security_settings(security)}
+def _settings(client: Client, config: IntegrationConfig, *, ask_for_token: bool) -> dict[str, Any]:
+    found = security_settings(config.integration.security, ask_for_token=ask_for_token)
+    return {"bootstrap.servers": ",".join(client.brokers), **found}
 
 
-def security_settings(security: Security) -> dict[str, Any]:
+def security_settings(security: Security, *, ask_for_token: bool = True) -> dict[str, Any]:
     """``security.protocol`` and what belongs to it; also for admin clients. They hold secrets.
 
     Raises:
         ConfigError: a keystore or truststore cannot be used.
+        SourceError: with OAUTHBEARER, the token endpoint gives no token.
     """
     found: dict[str, Any] = {"security.protocol": security.protocol}
     if security.ssl.enabled:
@@ -94,11 +107,17 @@ def security_settings(security: Security) -> dict[str, Any]:
         return found
     found["sasl.mechanism"] = sasl.mechanism
     if sasl.oauth:
-        return found
+        return found | ({"oauth_cb": _ready(TokenSource(sasl.oauth))} if ask_for_token else {})
     return found | {
         "sasl.username": sasl.username,
         "sasl.password": sasl.password.get_secret_value() if sasl.password else None,
     }
+
+
+def _ready(source: TokenSource) -> Callable[[str], tuple[str, float]]:
+    """The callback of a source that has a token: the client's own error for a refused one says only that none came."""
+    source.token()
+    return source.oauth_cb
 
 
 def _named(section: Producer | Consumer | Any, names: Mapping[str, str]) -> dict[str, Any]:

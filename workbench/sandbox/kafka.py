@@ -36,6 +36,7 @@ class Kafka:
         nodes: the plan of each process: node_id, roles, port, folder, log_file.
         data_dir: folder that holds one folder a node.
         version: of Kafka, for example ``4.4.0``.
+        java_options: more of the JVM's options, for what is launched from now on.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Kafka:
         self.nodes = nodes
         self.data_dir = data_dir
         self.version = version
+        self.java_options: tuple[str, ...] = ()
         self.processes: dict[int, psutil.Process] = {}
         self._temporary = temporary
         self._guard = guard
@@ -111,7 +113,7 @@ class Kafka:
     def launch(self, plan: NodePlan) -> None:
         """Starts the process of a node whose folder is formatted; does not wait for it."""
         with uninterrupted():
-            process = launch([*self.command, *agent_option(plan, self.data_dir)], plan)
+            process = launch([*self.command, *self.java_options, *agent_option(plan, self.data_dir)], plan)
             self.processes[plan.node_id] = process
             if self._guard:
                 self._guard.watch(process.pid)

@@ -41,7 +41,7 @@ class TokenEndpoint:
 
     Attributes:
         clients: client id -> secret.
-        lifetime_seconds: of the tokens it issues; below 0 they have expired when they come.
+        lifetime_seconds: of the tokens it issues; below 0 they have expired when they come, and the answer denies it.
         url: of the server, without a path.
         issued: how many tokens it gave.
         failing: status that it answers with instead of a token; None when it works.
@@ -101,7 +101,7 @@ class TokenEndpoint:
         answer = {
             "access_token": self._signed(client, form.get("scope", "")),
             "token_type": "Bearer",
-            "expires_in": max(1, int(self.lifetime_seconds)),
+            "expires_in": int(self.lifetime_seconds) if self.lifetime_seconds > 0 else 10,
         }
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
@@ -120,7 +120,7 @@ class TokenEndpoint:
             "iss": self.url,
             "sub": client,
             "aud": AUDIENCE,
-            "scope": scope,
+            **({"scope": scope} if scope else {}),  # Kafka refuses an empty one
             "iat": now,
             "exp": now + int(self.lifetime_seconds),
             "jti": uuid.uuid4().hex,
