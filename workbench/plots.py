@@ -63,6 +63,64 @@ def dispositions(case: Examination) -> go.Figure:
     return _dressed(figure, "Where the messages are", 90 + 30 * len(names))
 
 
+def life(case: Examination) -> go.Figure:
+    """A message's life as a Gantt chart: a line a place, a bar for what lasted, a mark for what happened at once."""
+    import plotly.graph_objects as go
+
+    rows = [row for row in case.report.sections["timeline"] if row["at"]]
+    if not rows:
+        return _empty("No event of this message bears a time.")
+    lanes = list(dict.fromkeys(_lane(row) for row in rows))
+    figure = go.Figure()
+    for failed, name in ((False, "went well"), (True, "failed")):
+        lasting = [row for row in rows if row["failed"] == failed and row["duration_seconds"]]
+        moments = [row for row in rows if row["failed"] == failed and not row["duration_seconds"]]
+        colour = _LOUD if failed else _CALM
+        if lasting:
+            figure.add_trace(_bars(lasting, name, colour, "/" if failed else ""))
+        if moments:
+            figure.add_trace(_marks(moments, name, colour, "x" if failed else "circle"))
+    figure.update_xaxes(type="date", title="time (UTC, by the clock of whoever wrote it)")
+    figure.update_yaxes(categoryorder="array", categoryarray=[html_text(lane) for lane in lanes[::-1]])
+    figure.update_layout(barmode="overlay", showlegend=False)
+    return _dressed(figure, "The message's life", 150 + 34 * len(lanes))
+
+
+def _lane(row: dict[str, Any]) -> str:
+    """The place of an event without what differs from record to record."""
+    lane = str(row["where"]).split(", offset ")[0]
+    return lane.rsplit("/", 2)[0] if row["source"] in ("record", "dead letter") else lane
+
+
+def _bars(rows: Sequence[dict[str, Any]], name: str, colour: str, pattern: str) -> go.Bar:
+    import plotly.graph_objects as go
+
+    return go.Bar(
+        name=name,
+        base=[row["at"] for row in rows],
+        x=[row["duration_seconds"] * 1000 for row in rows],
+        y=[html_text(_lane(row)) for row in rows],
+        orientation="h",
+        text=[html_text(row["event"]) for row in rows],
+        marker={"color": colour, "pattern": {"shape": pattern}},
+        hovertemplate="%{text}<br>%{base}, %{x:,.3f} ms<extra></extra>",
+    )
+
+
+def _marks(rows: Sequence[dict[str, Any]], name: str, colour: str, symbol: str) -> go.Scatter:
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        name=name,
+        x=[row["at"] for row in rows],
+        y=[html_text(_lane(row)) for row in rows],
+        mode="markers",
+        text=[html_text(row["event"]) for row in rows],
+        marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 1, "color": _INK}},
+        hovertemplate="%{text}<br>%{x}<extra></extra>",
+    )
+
+
 def loss_over_time_and_partition(case: Examination) -> go.Figure:
     """When, by the time in the source, and in which source partitions messages went missing.
 

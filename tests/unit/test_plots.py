@@ -7,9 +7,10 @@ import json
 import pytest
 
 from tests.unit.builder import NOW_MS, World
+from tests.unit.message_world import MessageWorld
 from workbench import plots
 from workbench.evidence import Evidence
-from workbench.problems import duplicates, loss
+from workbench.problems import duplicates, loss, message
 from workbench.problems.examination import Examination
 from workbench.report import Report
 
@@ -37,6 +38,16 @@ def doubled() -> Examination:
     return duplicates.examine(world.evidence())
 
 
+def lived() -> Examination:
+    world = MessageWorld()
+    world.source()
+    world.put("out", "m", timestamp_ms=NOW_MS - HOUR_MS + 3_000)
+    world.commit()
+    world.span(NOW_MS - HOUR_MS + 100, destination="in", partition=0, offset=0, service="<b>mailer</b>")
+    world.span(NOW_MS - HOUR_MS + 200, status="error", name="send")
+    return message.examine(world.evidence())
+
+
 ALL = [
     (plots.dispositions, lossy),
     (plots.loss_over_time_and_partition, lossy),
@@ -44,7 +55,15 @@ ALL = [
     (plots.dispositions, doubled),
     (plots.copies_over_time, doubled),
     (plots.copies_by_partition_pair, doubled),
+    (plots.life, lived),
 ]
+
+
+def test_a_life_has_a_line_a_place_and_each_event_once():
+    figure = json.loads(plots.life(lived()).to_json())
+    drawn = [text for trace in figure["data"] for text in trace["text"]]
+    assert sorted(drawn) == ["delivered", "process", "send, failed", "sent"]
+    assert set(figure["layout"]["yaxis"]["categoryarray"]) == {"in", "out", "&lt;b&gt;mailer&lt;/b&gt;", "mailer"}
 
 
 def test_lost_messages_add_up():

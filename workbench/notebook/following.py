@@ -13,6 +13,13 @@ from workbench.notebook.headless import RUN_FOLDER
 from workbench.report import Finding, Report
 
 _PROJECT = Path(__file__).resolve().parents[2]
+_OUTCOMES = {
+    "lost": "`workbench check loss` over the same topics names the cause, with its runbook.",
+    "dead_lettered": "`workbench check dlq` says why, and `workbench redrive plan` how it may go back.",
+    "never_sent": "Look at its sender: nothing in these topics says that it was sent.",
+    "retrying": "It waits for another try.",
+    "waiting": "`workbench check lag` says how long the group will need.",
+}
 _SHOWN = ("Meaning", "Mitigation")
 
 
@@ -42,7 +49,7 @@ def _how_to_run(finding: Finding, folder: str | Path) -> str:
 def _without_findings(report: Report) -> str:
     if report.undecided:
         return "Nothing was found, but not everything could be decided: see **Undecided** above for what is missing."
-    return "Nothing to do: every message is accounted for."
+    return _OUTCOMES.get(str(report.facts.get("outcome")), "Nothing to do: every message is accounted for.")
 
 
 def _link(runbook: str) -> str:

@@ -25,6 +25,7 @@ def headline(report: Report) -> str:
         "loss": f"{said.get('lost')} of {said.get('sent')} messages lost",
         "lag": f"{said.get('offsets_behind')} offsets behind",
         "duplicates": f"{said.get('extra_copies')} extra copies among {said.get('records')} records",
+        "message": str(report.facts.get("outcome", "")).replace("_", " "),
     }
     return f"{report.problem}: {report.verdict}, {numbers.get(report.problem, '')}".rstrip(", ")
 
@@ -34,6 +35,7 @@ def report_markdown(report: Report) -> str:
     parts = [
         f"## {_MARKS[report.verdict]} Verdict: {report.verdict}",
         f"**{headline(report).split(', ', 1)[-1].capitalize()}.**",
+        *([markdown_text(report.facts["story"])] if report.facts.get("story") else []),
         _table(("disposition", "count", "meaning"), _ledger_rows(report), numeric=1),
         *_causes(report),
         *_findings(report),

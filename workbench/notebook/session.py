@@ -61,7 +61,7 @@ def scope(variables: Mapping[str, Any]) -> Scope:
     Raises:
         UsageError: an unknown option, a value that does not fit, or no source.
     """
-    names = set(Scope.__dataclass_fields__) | {"sink", "retry_topic", "expected_latency", "horizon"}
+    names = set(Scope.__dataclass_fields__) | {"sink", "retry_topic", "topic", "expected_latency", "horizon"}
     given = {name: value for name, value in variables.items() if name in names and name not in _NOT_OPTIONS}
     integration = variables.get("integration") or ""
     config = load_config()

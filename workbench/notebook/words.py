@@ -31,4 +31,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         "expired": "of them, removed before the group read them",
         "hidden": "of them, behind an open transaction",
     },
+    "message": {
+        "messages": "that were found for what was asked, each counted once below",
+        "delivered": "has a record at every sink where one is due",
+        "dead_lettered": "lies in a dead-letter topic",
+        "retrying": "waits in a retry topic",
+        "waiting": "not yet read by the group",
+        "in_flight": "read, younger than the expected latency",
+        "filtered": "not due: it fails the predicate",
+        "hidden": "behind an open transaction",
+        "unverifiable": "the evidence at hand cannot say",
+        "never_sent": "in no topic, and nothing says that it was sent",
+        "lost": "sent, old enough, and nowhere where it is due",
+    },
 }

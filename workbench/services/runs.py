@@ -184,7 +184,7 @@ def _parameters(node: NotebookNode, given: Mapping[str, Any]) -> dict[str, Any]:
 def _option_names(scope: type) -> set[str]:
     """The options of a check as its command line names them, with underscores."""
     names = {name.removesuffix("_seconds") for name in scope.__dataclass_fields__}  # type: ignore[attr-defined]
-    return (names - {"sinks", "retry_topics"}) | {"sink", "retry_topic", "integration"}
+    return (names - {"sinks", "retry_topics", "topics_named"}) | {"sink", "retry_topic", "topic", "integration"}
 
 
 @contextmanager
