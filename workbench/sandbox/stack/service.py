@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -84,13 +85,12 @@ def wait_until_ready(plan: ServicePlan, process: psutil.Process, *, seconds: flo
     Raises:
         SandboxError: its process ended, or the time was not enough; the hint names its log.
     """
-    _wait(lambda: _answers(plan.ready), plan, process, seconds)
+    _wait(lambda: _listens(process, plan.ready) and _answers(plan.ready), plan, process, seconds)
 
 
 def _wait(ready: Callable[[], bool], plan: ServicePlan, process: psutil.Process, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
-        # Whoever answers is ours only while our process holds the port.
         answered = ready()
         if not is_alive(process):
             raise failure(plan, "ended while it started")
@@ -99,6 +99,16 @@ def _wait(ready: Callable[[], bool], plan: ServicePlan, process: psutil.Process,
         if time.monotonic() > deadline:
             raise failure(plan, f"did not answer within {seconds:.0f} s")
         time.sleep(POLL_SECONDS)
+
+
+def _listens(process: psutil.Process, address: str) -> bool:
+    """Whether the process itself holds the port: somebody else's service may have taken it before ours could."""
+    port = urlsplit(address).port
+    try:
+        connections = process.net_connections("inet")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
 def _answers(address: str) -> bool:
