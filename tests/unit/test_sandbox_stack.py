@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from workbench.config import load_config
 from workbench.errors import SandboxError, UsageError
 from workbench.sandbox.stack import golang, otlp_file, running, service
+from workbench.sandbox.state import Sandbox, Service
 
 PROGRAM = golang.GoProgram("thing", "example.org/thing", "v1.0.0", "h1:good", "cmd/thing")
 
@@ -81,6 +83,35 @@ def test_the_error_of_a_service_is_its_first(tmp_path: Path):
     plan = service.ServicePlan("thing", (), "", tmp_path, "", {})
     plan.log_file.write_text('level=info\nlevel=error err="the \\"cause\\""\nlevel=error err="a consequence"\n')
     assert str(service.failure(plan, "ended")) == 'thing ended: the "cause"'
+
+
+@pytest.mark.parametrize(
+    ("addresses", "kind", "where"),
+    [
+        ({"jaeger": "http://h:1", "otlp_http": "http://h:2"}, "jaeger", ("url", "http://h:1")),
+        ({"otlp_file": "spans.jsonl", "otlp_http": "http://h:2"}, "otlp-file", ("path", "spans.jsonl")),
+    ],
+)
+def test_the_shipped_profile_finds_the_services_by_the_variables(
+    monkeypatch: pytest.MonkeyPatch, addresses: dict[str, str], kind: str, where: tuple[str, str]
+):
+    addresses = {**addresses, "prometheus": "http://h:3"}
+    plan = service.ServicePlan("all", (), "", Path(), "", addresses)
+    found = Sandbox("kafka", "4", "h:9", Path(), (), (Service(plan, None, None),))
+    for name, value in found.to_environment().items():
+        monkeypatch.setenv(name, value)
+    profile = load_config(Path(__file__).parents[2] / "workbench.toml").profile("sandbox")
+    assert profile.bootstrap == "h:9"
+    assert profile.prometheus == {"url": "http://h:3"}
+    assert profile.traces is not None
+    assert (profile.traces["kind"], profile.traces[where[0]]) == (kind, where[1])
+
+
+def test_without_services_the_shipped_profile_names_none(monkeypatch: pytest.MonkeyPatch):
+    for name in ("PROMETHEUS", "JAEGER", "TRACES", "SPANS"):
+        monkeypatch.delenv(f"WORKBENCH_SANDBOX_{name}", raising=False)
+    profile = load_config(Path(__file__).parents[2] / "workbench.toml").profile("sandbox")
+    assert (profile.prometheus, profile.traces) == (None, None)
 
 
 def test_ids_of_spans_are_hexadecimal_in_the_file():
