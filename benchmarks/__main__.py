@@ -1,4 +1,4 @@
-"""Measure: ``python -m benchmarks [capture] [duplicates] [startup] [--large] [--rounds N] [--markdown]``.
+"""Measure: ``python -m benchmarks [capture] [duplicates] [redrive] [startup] [--large] [--rounds N] [--markdown]``.
 
 Starts one real broker, writes a topic of a million records, runs the sides in turn, prints medians and ratios,
 appends a line to the history, and stops what it started. Exit code 1 when a goal was missed.
@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
-from benchmarks import cases, report, traffic
+from benchmarks import cases, redriving, report, traffic
 from benchmarks.cases import MILLION, Result
 from benchmarks.measure import Failed
 from workbench.sandbox import kafka
 
 T = TypeVar("T")
-CASES = ("capture", "duplicates", "startup")
+CASES = ("capture", "duplicates", "redrive", "startup")
 
 
 def main() -> int:
@@ -59,6 +59,11 @@ def _measure(options: argparse.Namespace, took: dict[str, float]) -> list[Result
     results: list[Result] = []
     if "startup" in asked:
         results += _compared(took, "startup", lambda: cases.start_up(options.rounds * 3))
+    if "redrive" in asked:
+        with kafka.start(nodes=1) as broker:
+            results += _compared(
+                took, "redrive", lambda: redriving.redrive_against_producer(broker.bootstrap, options.rounds)
+            )
     if {"capture", "duplicates"} & set(asked) or options.large:
         with kafka.start(nodes=1) as broker:
             results += _with_broker(broker.bootstrap, options, asked, took)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.kafka.capture_topics import create, produce, ranges
+from workbench.cli import main
 from workbench.problems.partitioners import murmur2
 from workbench.redrive.plan import Plan, load_plan
 
 TRANSIENT, POISON = "java.net.SocketTimeoutException", "com.fasterxml.jackson.core.JsonParseException"
 PROFILE = '[profiles.it]\nredrive = true\nkafka = { "bootstrap.servers" = "%s" }\n'
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @dataclass
@@ -32,6 +43,7 @@ class Place:
     letters: str
     folder: Path
     partitions: int = 3
+    secrets: dict[str, str] = field(default_factory=dict)
 
     @property
     def plan_file(self) -> Path:
@@ -49,25 +61,42 @@ class Place:
         config, state = self.folder / "workbench.toml", self.folder / "state"
         if not config.exists():
             config.write_text(PROFILE % self.bootstrap)
-        return {**os.environ, "WORKBENCH_CONFIG": str(config), "XDG_STATE_HOME": str(state)}
+        return {**os.environ, **self.secrets, "WORKBENCH_CONFIG": str(config), "XDG_STATE_HOME": str(state)}
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "workbench", "redrive", *words]
 
-    def run(self, *words: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """``workbench redrive ...`` in this folder."""
-        done = subprocess.run(
-            self.command(*words), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=300,
-            check=False,
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr, done.stderr
-        assert expect is None or done.returncode == expect, (done.returncode, done.stdout, done.stderr)
+    def run(self, *words: str, expect: int | None = 0) -> Done:
+        """``workbench redrive ...`` in this folder and process: starting one for each command costs seconds."""
+        out, err = io.StringIO(), io.StringIO()
+        with self._entered(["workbench", "redrive", *words]), redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+                code = 0
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        done = Done(code, out.getvalue(), err.getvalue())
+        assert expect is None or code == expect, done
         return done
 
-    def make_plan(self, *more: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    @contextmanager
+    def _entered(self, argv: list[str]) -> Iterator[None]:
+        before = dict(os.environ), Path.cwd(), sys.argv
+        os.environ.update(self.environment())
+        os.chdir(self.folder)
+        sys.argv = argv
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before[0])
+            os.chdir(before[1])
+            sys.argv = before[2]
+
+    def make_plan(self, *more: str, expect: int = 0) -> Done:
         return self.run("plan", "--profile", "it", "--dead-letters", self.letters, *more, expect=expect)
 
-    def send(self, *more: str, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def send(self, *more: str, expect: int | None = 0) -> Done:
         quick = () if "--settle-seconds" in more else ("--settle-seconds", "0")
         return self.run("run", "plan.json", "--profile", "it", "--execute", *quick, *more, expect=expect)
 

@@ -43,6 +43,7 @@ def plan(
     from workbench.cli import redrive_text
     from workbench.cli.check import size_in_bytes
     from workbench.cli.progress import TerminalProgress
+    from workbench.config import load_config
     from workbench.problems.scope import scope_from
     from workbench.redrive.planning import make_plan
     from workbench.sources import connect
@@ -50,7 +51,7 @@ def plan(
     if out.exists():
         raise UsageError(f"{out} exists.", hint="Name another file with --out.")
     named, profile = _target(integration, target_cluster)
-    scope = scope_from(named, **letters.given())
+    scope = scope_from(named, dialects=load_config().sections.get("dialects"), **letters.given())
     progress = TerminalProgress(size_in_bytes(confirm_above), yes=yes)
     with connect(profile) as sources, _folder() as folder, progress:
         made = make_plan(sources, scope, _choice(choice), work_dir=folder, progress=progress)

@@ -23,7 +23,7 @@ REASONS = {
     "already_recovered": "the message is in the sink",
     "quarantined": "sent back --max-replays times already, and dead again: sending once more does not help",
     "unreadable": "no longer in the dead-letter topic",
-    "no_payload": "nothing to send: they hold neither key nor value",
+    "no_payload": "nothing to send: they hold neither key nor value, or an envelope without the message",
     "no_target": "their origin is not known, or is no topic that may be written to (--target names one)",
     "already_sent": "another redrive sent them back, and they have not come again",
     "stale": "a newer record of the same key was processed (--exclude-stale)",

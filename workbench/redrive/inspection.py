@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from workbench.capture import CaptureSpec, IdFrom, TopicSpec
-from workbench.dialects import DeadLetter, decode, redrive_of
+from workbench.dialects import DeadLetter, redrive_of
 from workbench.redrive.candidates import Candidate, Place
-from workbench.redrive.plan import HOME_MADE, UNWRAP
+from workbench.redrive.dead_letters import Dialects
+from workbench.redrive.plan import GUESSED, HOME_MADE, UNWRAP
 from workbench.redrive.reading import Raw, records_of
 
 if TYPE_CHECKING:
     from workbench.redrive.spool import Spool
 
-ENVELOPE = "json_envelope"
 
-
-def inspect(spool: Spool, found: Sequence[Candidate], where: str | None) -> None:
+def inspect(spool: Spool, found: Sequence[Candidate], where: str | None, dialects: Dialects) -> None:
     """Completes the candidates from the records themselves, and leaves out what cannot be sent or is not asked for.
 
     Args:
         spool: the records.
         found: candidates; those that are left out already are not looked at.
         where: predicate over the message inside a dead letter; a message that it cannot be computed for is not chosen.
+        dialects: how dead letters are read.
     """
     staying: dict[Place, Candidate] = {one.place: one for one in found if one.left_out is None}
     for one in staying.values():
@@ -34,30 +34,30 @@ def inspect(spool: Spool, found: Sequence[Candidate], where: str | None) -> None
     for _, topic, batch in spool.batches():
         payloads = []
         for raw in records_of(batch):
-            letter = decode(raw.headers, raw.value, topic)
-            payloads.append(_value(letter, raw))
-            _complete(staying[topic, raw.partition, raw.offset], letter, raw, payloads[-1])
+            letter = dialects.decode(raw, topic)
+            wrapped = dialects.wraps(letter)
+            payloads.append(letter.payload if letter and wrapped else raw.value)
+            one = staying[topic, raw.partition, raw.offset]
+            one.flags = _flags(letter, wrapped=wrapped)
+            _complete(one, raw, payloads[-1])
         if where:
             _choose(staying, topic, batch, payloads, where)
 
 
-def _value(letter: DeadLetter | None, raw: Raw) -> bytes | None:
-    if letter is not None and (letter.payload is not None or letter.dialect == ENVELOPE):
-        return letter.payload
-    return raw.value
+def _flags(letter: DeadLetter | None, *, wrapped: bool) -> int:
+    if letter is None:
+        return 0
+    guessed = GUESSED if wrapped and "payload" in letter.guessed else 0
+    return (UNWRAP if wrapped else 0) | (HOME_MADE if letter.dialect == "headers" else 0) | guessed
 
 
-def _complete(one: Candidate, letter: DeadLetter | None, raw: Raw, value: bytes | None) -> None:
+def _complete(one: Candidate, raw: Raw, value: bytes | None) -> None:
     one.key = raw.key
-    if letter is not None and (letter.payload is not None or letter.dialect == ENVELOPE):
-        one.flags |= UNWRAP
-    if letter is not None and letter.dialect == "headers":
-        one.flags |= HOME_MADE
     redrive = redrive_of(raw.headers)
     if redrive and redrive.letter and redrive.origin_topic is not None:
         # Sent back before: our own header has the true origin, the dead letter names the copy.
         one.origin = (redrive.origin_topic, redrive.origin_partition or 0, redrive.origin_offset or 0)
-    if value is None and raw.key is None:
+    if value is None and (raw.key is None or one.flags & UNWRAP):
         one.left_out = "no_payload"
 
 

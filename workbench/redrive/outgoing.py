@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from workbench.dialects import decode, is_marking, original_headers
+from workbench.dialects import is_marking, original_headers
 from workbench.dialects.redrive import AT, COUNT, LETTER, ORIGIN, OWN, PLAN
+from workbench.redrive.dead_letters import Dialects
 from workbench.redrive.plan import HOME_MADE, UNWRAP, Plan, Row
 from workbench.redrive.reading import Raw
 
@@ -38,34 +39,30 @@ class Record:
     letter: str
 
 
-def outgoing(row: Row, raw: Raw, headers: str) -> Record:
+def outgoing(row: Row, raw: Raw, headers: str, dialects: Dialects) -> Record:
     """The record of a plan's row, before any transformation and without the redrive's own headers.
 
     Args:
         row: of the plan.
         raw: the dead letter.
         headers: ``strip`` or ``keep``.
+        dialects: the plan's.
     """
-    value = payload(raw, row.topic) if row.flags & UNWRAP else raw.value
-    kept = kept_headers(raw.headers, headers, home_made=bool(row.flags & HOME_MADE))
+    value = dialects.message(raw, row.topic) if row.flags & UNWRAP else raw.value
+    kept = kept_headers(raw.headers, headers, dialects, home_made=bool(row.flags & HOME_MADE))
     at = raw.timestamp_ms if raw.timestamp_type >= 0 else None
     return Record(row.target, row.target_partition, raw.key, value, tuple(kept), at, row.origin, row.letter)
 
 
-def payload(raw: Raw, topic: str) -> bytes | None:
-    """The message inside an envelope; null where it holds none."""
-    letter = decode(raw.headers, raw.value, topic)
-    return letter.payload if letter else None
-
-
 def kept_headers(
-    headers: Sequence[tuple[str, bytes | None]], mode: str, *, home_made: bool
+    headers: Sequence[tuple[str, bytes | None]], mode: str, dialects: Dialects, *, home_made: bool
 ) -> list[tuple[str, bytes | None]]:
     """The headers that go along: without those of an earlier redrive, and with ``strip`` without the dead-lettering's."""
     if mode == "keep":
         return [pair for pair in headers if pair[0] not in OWN]
     dropped = is_marking if home_made else _is_dialect
-    return [pair for pair in headers if pair[0] not in OWN and not dropped(pair[0])]
+    own = OWN | dialects.header_names
+    return [pair for pair in headers if pair[0] not in own and not dropped(pair[0])]
 
 
 @lru_cache(maxsize=8192)

@@ -16,8 +16,9 @@ from workbench.errors import RedriveError
 VERSION = 1
 KIND = "workbench redrive plan"
 PREFIX = "workbench-redrive-"
-# What a row's flags mean: the payload is inside an envelope; headers of no known framework mark the dead letter.
-UNWRAP, HOME_MADE = 1, 2
+# What a row's flags mean: the payload is inside an envelope; headers of no known framework mark the dead letter;
+# where the message is inside of the value was guessed.
+UNWRAP, HOME_MADE, GUESSED = 1, 2, 4
 
 
 class Row(NamedTuple):
@@ -29,7 +30,7 @@ class Row(NamedTuple):
         origin: ``topic/partition/offset`` where the message was first; null when nothing says so.
         replays: how often it was sent back before.
         group: fingerprint of its cause group.
-        flags: ``UNWRAP``, ``HOME_MADE``.
+        flags: ``UNWRAP``, ``HOME_MADE``, ``GUESSED``.
     """
 
     topic: str
@@ -71,6 +72,7 @@ class Plan:
         dead_letters, targets: topic -> as it was.
         sinks: where recovered messages are seen.
         ids: topic -> how message ids are found there.
+        dialects: the user's own, as in ``[dialects.NAME]``.
         readers: consumer groups that read the targets, as rows of group and topic.
         selection: what was asked for.
         headers: ``strip`` or ``keep``: what becomes of the headers that the dead-lettering added.
@@ -91,6 +93,7 @@ class Plan:
     rows: tuple[Row, ...]
     sinks: tuple[str, ...] = ()
     ids: Mapping[str, str] = field(default_factory=dict)
+    dialects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     readers: tuple[Mapping[str, str], ...] = ()
     selection: Mapping[str, Any] = field(default_factory=dict)
     headers: str = "strip"

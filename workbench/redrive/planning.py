@@ -20,6 +20,7 @@ from workbench.redrive.candidates import (
     counted,
     leave_out,
 )
+from workbench.redrive.dead_letters import Dialects
 from workbench.redrive.inspection import inspect
 from workbench.redrive.ordering import STATEMENT, ordered
 from workbench.redrive.placement import place
@@ -91,13 +92,14 @@ def make_plan(sources: Sources, scope: Scope, choice: Choice, *, work_dir: Path,
     found = _found(evidence, choice)
     progress("reading the chosen dead letters")
     spool = fill(sources.cluster, [one.place for one in _staying(found)], work_dir / "letters.arrow")
-    inspect(spool, found, choice.where)
+    dialects = Dialects(scope.dialects)
+    inspect(spool, found, choice.where, dialects)
     progress("looking at the targets")
     known = _aim(sources, evidence, found, choice, progress)
-    failures = _try(spool, found, change, choice, known.targets)
+    failures = _try(spool, found, change, (choice.headers, dialects), known.targets)
     plan = _plan(evidence, found, choice, known, failures)
     spool.close()
-    return replace(plan, transform=changes, schema=fits)
+    return replace(plan, transform=changes, schema=fits, dialects=scope.dialects)
 
 
 def _check(choice: Choice) -> None:
@@ -189,13 +191,13 @@ def _look(sources: Sources, found: Sequence[Candidate], choice: Choice, known: K
 
 
 def _try(
-    spool: Spool, found: Sequence[Candidate], change: Any, choice: Choice, targets: Mapping[str, Target]
+    spool: Spool, found: Sequence[Candidate], change: Any, how: tuple[str, Dialects], targets: Mapping[str, Target]
 ) -> Counter[str]:
     """Transforms and checks every record; those that cannot be sent are left out. Returns what failed, by kind."""
     staying = _staying(found)
     limits = {name: target.largest_bytes for name, target in targets.items()}
     failures: Counter[str] = Counter()
-    outcomes = try_all(spool, [row_of(one) for one in staying], choice.headers, change, limits)
+    outcomes = try_all(spool, [row_of(one) for one in staying], change, how, limits)
     for one, outcome in zip(staying, outcomes, strict=True):
         one.left_out = outcome.left_out
         if outcome.why:

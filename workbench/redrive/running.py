@@ -13,6 +13,7 @@ from workbench.capture.crew import Interrupts
 from workbench.errors import RedriveError, WorkbenchError
 from workbench.redrive import preflight, progress, schema, transform
 from workbench.redrive.audit import Audit
+from workbench.redrive.dead_letters import Dialects
 from workbench.redrive.lock import locked
 from workbench.redrive.ordering import steps
 from workbench.redrive.outgoing import Record, outgoing
@@ -97,7 +98,9 @@ def dry_run(cluster: Cluster, plan: Plan, spool: Spool, change: Transform) -> Dr
     here = [row for row in plan.rows if row[:3] in spool]
     failures = Counter({"no longer in the dead-letter topic": len(plan.rows) - len(here)})
     samples: list[tuple[Row, Raw, Record]] = []
-    for row, outcome in zip(here, try_all(spool, here, plan.headers, change, {}), strict=True):
+    for row, outcome in zip(
+        here, try_all(spool, here, change, (plan.headers, Dialects(plan.dialects)), {}), strict=True
+    ):
         if outcome.record is None:
             failures[outcome.why or str(outcome.left_out)] += 1
         elif len(samples) < SAMPLES:
@@ -142,8 +145,10 @@ class _Run:
     stopped: Callable[[], bool]
     watch: Watch = field(init=False)
     sender: Sender = field(init=False)
+    how: tuple[str, Dialects] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.how = (self.plan.headers, Dialects(self.plan.dialects))
         ids = ids_of(self.plan, self.spool) if self.looks else {}
         self.watch = Watch(self.cluster, self.plan, ids)
         told = self.watch.note if self.looks else _unheard
@@ -162,6 +167,8 @@ class _Run:
         done = self.sender.open()
         preflight.require_progress(self.cluster, self.plan, done, self.audit.sent())
         preflight.require_letters(self.plan, self.spool, done)
+        if self.looks:
+            self.watch.watch_sinks()
         self.audit.write("started", done=done, total=len(self.plan.rows), pace=vars(self.pace))
         came = self._judge(self.watch.look()) if self.looks and done else None
         for first, end in steps(len(self.plan.rows), self.plan.canaries, done):
@@ -175,9 +182,7 @@ class _Run:
         if self.plan.transform is None and self.plan.schema is None:
             return
         here = [row for row in self.plan.rows if row[:3] in self.spool]
-        failed = sum(
-            outcome.record is None for outcome in try_all(self.spool, here, self.plan.headers, self.change, {})
-        )
+        failed = sum(outcome.record is None for outcome in try_all(self.spool, here, self.change, self.how, {}))
         if failed:
             raise RedriveError(
                 f"{failed:,} records cannot be made now that could be when the plan was made; nothing was sent.",
@@ -210,7 +215,7 @@ class _Run:
 
     def _records(self, rows: Sequence[Row]) -> list[Record]:
         raws = self.spool.records([row[:3] for row in rows])
-        made = [outgoing(row, raw, self.plan.headers) for row, raw in zip(rows, raws, strict=True)]
+        made = [outgoing(row, raw, *self.how) for row, raw in zip(rows, raws, strict=True)]
         if self.change is transform.unchanged:
             return made
         outcomes = self.change(made)

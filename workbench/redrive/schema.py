@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import RedriveError, UsageError
-from workbench.redrive.transform import Outcome, Transform, file_hash, loaded_name, require_same
+from workbench.redrive.transform import Outcome, Transform, file_hash, file_of, loaded_name, require_same
 
 OPTION = "--schema"
 _HINT = "Give FILE.json (a JSON schema) or path.py:Model (a pydantic model)."
@@ -25,7 +25,7 @@ def describe(text: str | None) -> dict[str, str] | None:
     if not text:
         return None
     if ".py:" in text:
-        return {"kind": "model", "model": text, "sha256": file_hash(Path(text.rpartition(":")[0]), OPTION)}
+        return {"kind": "model", "model": text, "sha256": file_hash(file_of(text), OPTION)}
     digest = file_hash(Path(text), OPTION)
     _json_schema(Path(text))
     return {"kind": "json-schema", "file": text, "sha256": digest}
@@ -99,7 +99,10 @@ def _json_schema(file: Path) -> Check:
             document = json.loads(value or b"")
         except (ValueError, RecursionError):
             return "value: not JSON"
-        found = next(iter(validator.iter_errors(document)), None)
+        try:
+            found = next(iter(validator.iter_errors(document)), None)
+        except Exception as error:  # noqa: BLE001 - the library's own kinds: a reference that leads nowhere
+            return f"schema: {type(error).__name__}"
         return f"{found.json_path}: {found.validator}" if found else ""
 
     return check

@@ -19,6 +19,7 @@ from workbench.errors import RedriveError, SourceError
 from workbench.redrive import progress
 from workbench.redrive.outgoing import Record, own_headers
 from workbench.redrive.plan import Plan, Row
+from workbench.redrive.stepping import sleep
 from workbench.redrive.targets import PROGRESS_TOPIC
 
 if TYPE_CHECKING:
@@ -104,16 +105,18 @@ class Sender:
         size = ROWS_A_TRANSACTION if self.rate is None else max(1, min(ROWS_A_TRANSACTION, int(self.rate)))
         while self.done < end and not stopped():
             until = min(self.done + size, end)
-            self._pace(until - self.done)
+            self._pace(until - self.done, stopped)
+            if stopped():
+                return
             self._patiently(partial(self._advance, until))
 
     def close(self) -> None:
         """Lets go of the producer; an open transaction is ended by whoever comes next."""
         self._producer = None
 
-    def _pace(self, count: int) -> None:
+    def _pace(self, count: int, stopped: Callable[[], bool]) -> None:
         if self.rate is not None:
-            time.sleep(max(0.0, self._free_at - time.monotonic()))
+            sleep(self._free_at - time.monotonic(), stopped)
             self._free_at = time.monotonic() + count / self.rate
 
     def _patiently(self, work: Callable[[], None]) -> None:

@@ -26,6 +26,7 @@ class Spool:
         self._at: dict[Place, tuple[int, int]] = {}
         self._source = pa.memory_map(str(file))
         self._file = pa.ipc.open_file(self._source)
+        file.unlink()  # the content goes with this process, however it ends
         for number, topic, batch in self.batches():
             columns = (batch[name].to_pylist() for name in ("partition", "offset"))
             for row, (partition, offset) in enumerate(zip(*columns, strict=True)):

@@ -71,7 +71,7 @@ def require_few(plan: Plan, came: Came, pace: Pace) -> None:
     """
     if came.back and came.worst_share > pace.max_refail:
         raise RedriveError(
-            f"Stopped: {came.back:,} of {came.sent:,} copies came back to a dead-letter topic"
+            f"Stopped: {came.back:,} of {came.sent:,} copies came back to a dead-letter topic, or did not arrive in a sink"
             f" ({came.worst_share:.0%} of cause group {came.worst_group}; --max-refail is {pace.max_refail:.0%})."
             f" {len(plan.rows) - came.sent:,} were not sent.",
             hint="Mend the cause, then make a new plan; --transform mends payloads.",
@@ -91,7 +91,7 @@ def settle(
     """Waits until a step can be judged: the settling time, and until the groups that work on its partitions have read it.
 
     Returns:
-        The rows that came back so far.
+        The rows that came back so far, and those of the step that were read and are in no sink.
 
     Raises:
         RedriveError: a group with members does not get to it.
@@ -102,39 +102,42 @@ def settle(
     places = watch.where(first, end)
     while not stopped():
         back = watch.look()
-        behind = groups_behind(watch.cluster, places)
-        if not behind or any(first <= number < end for number in back):
-            return back
-        if time.monotonic() > give_up_at:
+        readers, behind = groups_behind(watch.cluster, places)
+        # Where nobody works on the target, nothing is due in a sink yet.
+        absent = watch.absent(first, end) if readers and not behind else set()
+        late = time.monotonic() > give_up_at
+        if any(first <= number < end for number in back) or (not behind and (late or not absent)):
+            return back | absent
+        if late:
             raise RedriveError(
                 f"Stopped: group {behind[0]} has members, but has not read what was sent; it cannot be judged.",
                 hint="See `workbench check lag --group "
                 + behind[0]
                 + "`; run again to go on, or with --settle-seconds 0.",
             )
-        say(f"waiting for {', '.join(behind[:3])} to read the step")
+        say(f"waiting for {', '.join(behind[:3]) or 'the sinks'} to get the step")
         sleep(1.0, stopped)
     return watch.look()
 
 
-def groups_behind(cluster: Cluster, places: dict[tuple[str, int], int]) -> list[str]:
-    """Groups whose members are assigned a partition that they have not committed up to an offset.
+def groups_behind(cluster: Cluster, places: dict[tuple[str, int], int]) -> tuple[bool, list[str]]:
+    """Whether a group works on some places, and the groups that are assigned one and have not committed up to its offset.
 
     Reads: ListGroups, OffsetFetch, DescribeGroups.
     """
     if not places:
-        return []
+        return False, []
     topics = sorted({topic for topic, _ in places})
     reading = {row["group"] for row in cluster.groups_reading(topics).rows()}
     groups = sorted(group for group in reading if not group.startswith(OWN_GROUPS))
     if not groups:
-        return []
+        return False, []
     assigned = {(row["group"], row["topic"], row["partition"]) for row in cluster.members(groups).rows()}
     committed = {
         (row["group"], row["topic"], row["partition"]): row["committed_offset"]
         for row in cluster.committed(groups, topics).rows()
     }
-    return [
+    behind = [
         group
         for group in groups
         if any(
@@ -142,3 +145,4 @@ def groups_behind(cluster: Cluster, places: dict[tuple[str, int], int]) -> list[
             for place, offset in places.items()
         )
     ]
+    return any((group, *place) in assigned for group in groups for place in places), behind

@@ -143,6 +143,5 @@ def grants(plan_targets: Iterable[str], principal: str) -> list[str]:
     return [
         *(f"{who} --operation Write --topic {name}" for name in sorted(set(plan_targets))),
         f"{prefixed} --operation Write --operation Describe --transactional-id {PREFIX}",
-        f"{prefixed} --operation Read --operation Describe --group {PREFIX}",
         f"{who} --operation Create --operation Write --operation Read --operation DescribeConfigs --topic {PROGRESS_TOPIC}",
     ]

@@ -55,8 +55,8 @@ def describe(text: str | None) -> dict[str, str] | None:
     """
     if not text:
         return None
-    if found := _FUNCTION.match(text):
-        return {"kind": "function", "function": text, "sha256": file_hash(Path(found["path"]), "--transform")}
+    if _FUNCTION.match(text):
+        return {"kind": "function", "function": text, "sha256": file_hash(file_of(text), "--transform")}
     check_expression(text, "--transform")
     return {"kind": "expression", "expression": text}
 
@@ -96,8 +96,14 @@ def require_same(option: str, planned: str, sha256: str, given: str | None) -> N
         )
     if given != planned:
         raise RedriveError(f"{option} {given} is not the plan's {planned}.", hint="Make a plan with it.")
-    if file_hash(Path(planned.rpartition(":")[0]), option) != sha256:
+    if file_hash(file_of(planned), option) != sha256:
         raise RedriveError(f"{planned} was changed after the plan was made.", hint="Make a new plan.")
+
+
+def file_of(text: str) -> Path:
+    """The file of ``path.py:name``, or of a path alone."""
+    found = _FUNCTION.match(text)
+    return Path(found["path"] if found else text)
 
 
 def file_hash(path: Path, option: str) -> str:

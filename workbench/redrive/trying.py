@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from workbench.redrive.dead_letters import Dialects
 from workbench.redrive.outgoing import Record, outgoing
 from workbench.redrive.plan import Row
 from workbench.redrive.spool import Spool
@@ -15,21 +16,21 @@ OVERHEAD_BYTES = 512
 
 
 def try_all(
-    spool: Spool, rows: Sequence[Row], headers: str, change: Transform, limits: Mapping[str, int | None]
+    spool: Spool, rows: Sequence[Row], change: Transform, how: tuple[str, Dialects], limits: Mapping[str, int | None]
 ) -> Iterator[Outcome]:
     """The outcome of each row, in order.
 
     Args:
         spool: the dead letters.
         rows: what to make.
-        headers: ``strip`` or ``keep``.
         change: the transformation, and the check of what it gives.
+        how: ``strip`` or ``keep``, and the dialects of the dead letters.
         limits: target -> its largest batch in bytes; null is not known.
     """
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
         raws = spool.records([row[:3] for row in some])
-        made = [outgoing(row, raw, headers) for row, raw in zip(some, raws, strict=True)]
+        made = [outgoing(row, raw, *how) for row, raw in zip(some, raws, strict=True)]
         for outcome in change(made):
             yield _fitting(outcome, limits)
 

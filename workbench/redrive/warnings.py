@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.redrive.candidates import Candidate
 from workbench.redrive.placement import Placement
-from workbench.redrive.plan import HOME_MADE
+from workbench.redrive.plan import GUESSED, HOME_MADE
 from workbench.redrive.targets import Readers, Target
 
 if TYPE_CHECKING:
@@ -110,6 +110,9 @@ def _of_records(evidence: Evidence, chosen: Sequence[Candidate], choice: Choice,
     guessed = sum(bool(one.flags & HOME_MADE) for one in chosen)
     if guessed:
         yield f"{guessed:,} dead letters are of no known framework: origin and the headers to strip are guessed by name."
+    inside = sum(bool(one.flags & GUESSED) for one in chosen)
+    if inside:
+        yield f"{inside:,} messages are taken out of envelopes whose form is guessed: look at the dry run (--include-values)."
     if evidence.facts["truncated"]:
         yield "The dead letters were not read to their end: a later one of the same message may be missed."
     lacking = sorted(name for name in evidence.missing if name.startswith("records"))

@@ -1,4 +1,4 @@
-"""Looks whether what was sent came back: to a dead-letter topic, by its headers, coordinates or id."""
+"""Looks what became of what was sent: back in a dead-letter topic (by headers, coordinates or id), or in a sink (by id)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.capture import CaptureSpec, IdFrom, TopicSpec
 from workbench.capture.identity import ALTERNATIVES
-from workbench.dialects import decode, redrive_of
+from workbench.dialects import redrive_of
 from workbench.redrive.candidates import Place
+from workbench.redrive.dead_letters import Dialects
 from workbench.redrive.plan import Plan
 from workbench.redrive.reading import Raw, committed_batches, ranges_since, records_of
 from workbench.redrive.spool import Spool
@@ -27,7 +28,9 @@ def message_ids(plan: Plan, topic: str, batch: Any, role: Role) -> list[str | No
 
     chosen = IdFrom.parse(plan.ids.get(topic, "json:$.messageId"))
     others = tuple(one for one in ALTERNATIVES if one != chosen)
-    deriver = Deriver(CaptureSpec(topics=(), want=frozenset()), TopicSpec(topic, role, chosen, (), others))
+    deriver = Deriver(
+        CaptureSpec(topics=(), want=frozenset(), dialects=plan.dialects), TopicSpec(topic, role, chosen, (), others)
+    )
     try:
         found: list[str | None] = deriver([batch])["message_id"].to_pylist()
     finally:
@@ -56,6 +59,8 @@ class Watch:
         ids: dead letter -> message id.
         back: numbers of the rows that came back.
         read_to: dead-letter topic -> partition -> how far it was looked at.
+        arrived: numbers of the rows whose message was seen in a sink since the watch began.
+        sunk_to: sink -> partition -> how far it was looked at.
     """
 
     cluster: Cluster
@@ -63,6 +68,8 @@ class Watch:
     ids: Mapping[Place, str]
     back: set[int] = field(default_factory=set)
     read_to: dict[str, dict[int, int]] = field(default_factory=dict)
+    arrived: set[int] = field(default_factory=set)
+    sunk_to: dict[str, dict[int, int]] = field(default_factory=dict)
     _sent: dict[tuple[str, int], tuple[list[int], list[int]]] = field(
         default_factory=lambda: defaultdict(lambda: ([], []))
     )
@@ -70,6 +77,7 @@ class Watch:
     def __post_init__(self) -> None:
         self.read_to = {topic: dict(found.ends) for topic, found in self.plan.dead_letters.items()}
         rows = self.plan.rows
+        self._dialects = Dialects(self.plan.dialects)
         self._by_letter = {row.letter: number for number, row in enumerate(rows)}
         self._by_origin = {row.origin: number for number, row in enumerate(rows) if row.origin}
         self._by_id = {self.ids[row[:3]]: number for number, row in enumerate(rows) if row[:3] in self.ids}
@@ -106,12 +114,37 @@ class Watch:
             self.read_to[topic] = {one.partition: one.end_offset for one in ranges}
         return self.back
 
+    def watch_sinks(self) -> None:
+        """Begins to watch the plan's sinks, from their ends on.
+
+        Reads: Metadata, ListOffsets.
+        """
+        sinks = list(self.plan.sinks)
+        found = ranges_since(self.cluster, sinks) if sinks else {}
+        self.sunk_to = {topic: {one.partition: one.end_offset for one in ranges} for topic, ranges in found.items()}
+
+    def absent(self, first: int, end: int) -> set[int]:
+        """Rows of a step that have an id, did not come back, and are in no sink; none where no sink is watched.
+
+        Reads: Metadata, ListOffsets, Fetch.
+        """
+        if not self.sunk_to:
+            return set()
+        settings = self.cluster.client_settings()
+        for topic, ranges in ranges_since(self.cluster, list(self.sunk_to), self.sunk_to).items():
+            for batch in committed_batches(settings, ranges):
+                found = message_ids(self.plan, topic, batch, "sink")
+                self.arrived.update(self._by_id[one] for one in found if one in self._by_id)
+            self.sunk_to[topic] = {one.partition: one.end_offset for one in ranges}
+        due = {number for number in range(first, end) if self.plan.rows[number][:3] in self.ids}
+        return due - self.arrived - self.back
+
     def _row_of(self, raw: Raw, topic: str, message_id: str | None) -> int | None:
         """The row whose copy a dead letter is."""
         redrive = redrive_of(raw.headers)
         if redrive and redrive.plan == self.plan.id and redrive.letter in self._by_letter:
             return self._by_letter[redrive.letter]
-        letter = decode(raw.headers, raw.value, topic)
+        letter = self._dialects.decode(raw, topic)
         for hop in letter.hops if letter else ():
             if None not in (hop.topic, hop.partition, hop.offset):
                 number = self._copy_at(str(hop.topic), int(hop.partition or 0), int(hop.offset or 0))
