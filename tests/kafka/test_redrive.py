@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,12 @@ def test_a_plan_is_refused_before_anything_is_sent_when_it_does_not_fit(here: Pl
     whole = here.plan_file.read_text()
     here.plan_file.write_text(whole.replace(f"{here.source}/0/", f"{here.source}/1/", 1))
     assert "changed after it was made" in here.send(expect=1).stderr
+    here.plan_file.write_text(whole)
+
+    elsewhere = replace(here.plan, cluster_id="another")
+    here.plan_file.unlink()
+    elsewhere.save(here.plan_file)
+    assert "The plan is for cluster another" in here.send(expect=1).stderr
     here.plan_file.write_text(whole)
 
     AdminClient({"bootstrap.servers": kafka}).create_partitions([NewPartitions(here.source, 4)])[here.source].result(20)

@@ -42,6 +42,7 @@ def restart_broker(kafka: Kafka) -> None:
     kafka.restart(node)
 
 
+@pytest.mark.timeout(1500)
 def test_killed_five_times_and_once_without_a_broker_each_of_20_000_is_there_once(unique: str, tmp_path: Path):
     chance = random.Random()
     with start() as kafka:

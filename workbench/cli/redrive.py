@@ -54,7 +54,7 @@ def plan(
     scope = scope_from(named, dialects=load_config().sections.get("dialects"), **letters.given())
     progress = TerminalProgress(size_in_bytes(confirm_above), yes=yes)
     with connect(profile) as sources, _folder() as folder, progress:
-        made = make_plan(sources, scope, _choice(choice), work_dir=folder, progress=progress)
+        made = make_plan(sources, scope, _choice(choice, scope.source), work_dir=folder, progress=progress)
         principal = sources.cluster.principal
     made.save(out)
     redrive_text.show_plan(made, out, principal)
@@ -118,14 +118,14 @@ def _target(integration: str | None, target: TargetOptions) -> Any:
     return options.target(integration, target.profile, target.bootstrap, target.setting)
 
 
-def _choice(choice: ChoiceOptions) -> Any:
+def _choice(choice: ChoiceOptions, source: str) -> Any:
     from dataclasses import asdict
 
     from workbench.redrive.planning import Choice
 
     given = asdict(choice)
     groups = given.pop("cause_group") or ()
-    return Choice(cause_groups=tuple(groups), **given)
+    return Choice(cause_groups=tuple(groups), fallback=source or None, **given)
 
 
 def _permit(profile: Profile, given: Plan, *, yes: bool) -> None:

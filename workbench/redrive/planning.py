@@ -47,6 +47,7 @@ class Choice:
         cause_groups: fingerprints, or their beginnings; none is all.
         where: DuckDB predicate over the message inside a dead letter.
         target: one target for all, instead of each one's origin.
+        fallback: the target of those whose origin nothing says; null leaves them out.
         max_replays: dead letters that were sent back so often are left out.
         headers: ``strip`` or ``keep`` what the dead-lettering added.
         transform: ``path.py:function`` or a DuckDB expression for the new value.
@@ -58,6 +59,7 @@ class Choice:
     cause_groups: tuple[str, ...] = ()
     where: str | None = None
     target: str | None = None
+    fallback: str | None = None
     max_replays: int = 2
     headers: str = "strip"
     transform: str | None = None
@@ -149,7 +151,7 @@ def _aim(sources: Sources, evidence: Evidence, found: Sequence[Candidate], choic
     """Gives each candidate its target and partition, or leaves it out."""
     letters = set(evidence.facts["dead_letters"])
     for one in _staying(found):
-        one.target = choice.target or (one.origin[0] if one.origin else None)
+        one.target = choice.target or (one.origin[0] if one.origin else choice.fallback)
         if not usable(one.target, letters):
             one.left_out = "no_target"
     names = sorted({str(one.target) for one in _staying(found)})

@@ -101,8 +101,9 @@ def settle(
     first, end = step
     places = watch.where(first, end)
     while not stopped():
-        back = watch.look()
+        # Asked in this order: what a group gives up is written before it commits past it.
         readers, behind = groups_behind(watch.cluster, places)
+        back = watch.look()
         # Where nobody works on the target, nothing is due in a sink yet.
         absent = watch.absent(first, end) if readers and not behind else set()
         late = time.monotonic() > give_up_at

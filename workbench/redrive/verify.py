@@ -16,7 +16,7 @@ from workbench.redrive.plan import Plan, Row
 from workbench.redrive.preflight import require_same_cluster
 from workbench.redrive.scan import Copy, copies_since
 from workbench.redrive.spool import fill
-from workbench.redrive.targets import Readers, Target, readers_of, targets_of
+from workbench.redrive.targets import Readers, readers_of, targets_of
 from workbench.redrive.watching import Watch, ids_of, seen_ids
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ class _Seen:
     ids: Mapping[Place, str]
     sunk: set[str] | None
     readers: Readers
-    targets: Mapping[str, Target]
     reaching: set[str]
     late: bool
 
@@ -193,7 +192,6 @@ def _seen(
         "done": mark.done if mark else None,
         "sunk": sunk if sinks else None,
         "readers": readers_of(cluster, list(plan.targets)),
-        "targets": targets,
         "reaching": reaching,
         "late": age > latency_seconds,
     }

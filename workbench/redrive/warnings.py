@@ -107,6 +107,9 @@ def _of_records(evidence: Evidence, chosen: Sequence[Candidate], choice: Choice,
         yield f"{failing:,} of them would fail again as they are, by their cause: was it mended, or is --transform missing?"
     if not evidence.facts["sinks"]:
         yield "No sink was named (--sink): whether a message was processed anyway is not known."
+    unknown = sum(one.origin is None for one in chosen) if choice.fallback and not choice.target else 0
+    if unknown:
+        yield f"{unknown:,} dead letters do not say where they come from: they go to the integration's source."
     guessed = sum(bool(one.flags & HOME_MADE) for one in chosen)
     if guessed:
         yield f"{guessed:,} dead letters are of no known framework: origin and the headers to strip are guessed by name."
