@@ -80,6 +80,12 @@ def test_only_the_newest_dead_letter_of_a_message_is_sent_and_older_ones_count_a
     assert found[-1].replays == 2
 
 
+def test_messages_of_which_only_the_topic_is_known_are_not_one_message():
+    found = chosen(*(("dlq", 0, n, None, "v1:a", "replay", "orders", None, None, None, n, None) for n in range(3)))
+    assert [one.left_out for one in found] == [None] * 3
+    assert {one.home for one in found} == {None}
+
+
 def test_headers_that_count_replays_are_believed():
     found = chosen(row(0, "a", 1), row(1, "b", 2))
     leave_out(found, [], {("dlq", 0): 10}, max_replays=2)

@@ -43,7 +43,7 @@ class Candidate:
         message_id: null where it has none.
         fingerprint: of its cause group.
         disposition: what triage says of it.
-        origin: where the message was first; null where nothing says so.
+        origin: where the message was first, partition and offset -1 where only the topic is known; null where nothing is.
         consumer: the group that gave it up; null where nothing says so.
         at_ms: time of the dead letter.
         replays: how often it was sent back.
@@ -75,9 +75,14 @@ class Candidate:
         return self.topic, self.partition, self.offset
 
     @property
+    def home(self) -> Place | None:
+        """Where the message was first; null also where only the topic is known."""
+        return self.origin if self.origin and self.origin[1] >= 0 else None
+
+    @property
     def who(self) -> Any:
         """Equal for dead letters of one message: by id, else by origin."""
-        return self.message_id or self.origin or self.place
+        return self.message_id or self.home or self.place
 
 
 _ROWS = """

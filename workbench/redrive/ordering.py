@@ -35,11 +35,11 @@ def ordered(chosen: Sequence[Candidate]) -> tuple[list[Candidate], int]:
 
 
 def _lane(one: Candidate) -> tuple[str, int]:
-    return one.origin[:2] if one.origin and one.origin[1] >= 0 else (one.topic, one.partition)
+    return one.home[:2] if one.home else (one.topic, one.partition)
 
 
 def _within(one: Candidate) -> tuple[int, int]:
-    return (one.origin[2] if one.origin and one.origin[1] >= 0 else one.offset), one.offset
+    return (one.home[2] if one.home else one.offset), one.offset
 
 
 def _canaries(turns: Sequence[Candidate]) -> list[Candidate]:

@@ -55,13 +55,13 @@ def place(chosen: Sequence[Candidate], target: str, partitions: int, keyed: Iter
     partition that the message was in, as long as there is one of that number; else they go round.
     """
     pairs = list(keyed)
-    homes = [one.origin for one in chosen]
+    homes = [one.home for one in chosen]
     if len(set(pairs)) < FEWEST:  # the target shows nothing: the origins of the dead letters do
         pairs += [pair for one in chosen if (pair := _at_origin(one, target, partitions))]
     name, seen = partitioner_of(pairs, partitions)
     moved: list[tuple[bytes, int]] = []
     for number, (one, home) in enumerate(zip(chosen, homes, strict=True)):
-        was = home[1] if home and home[0] == target and home[1] >= 0 else None
+        was = home[1] if home and home[0] == target else None
         one.target_partition = _partition(one.key, was, number, partitions, name)
         if one.key is not None and was is not None and was != one.target_partition:
             moved.append((one.key, was))
@@ -70,8 +70,8 @@ def place(chosen: Sequence[Candidate], target: str, partitions: int, keyed: Iter
 
 
 def _at_origin(one: Candidate, target: str, partitions: int) -> tuple[bytes, int] | None:
-    home = one.origin
-    if one.key is None or home is None or home[0] != target or not 0 <= home[1] < partitions:
+    home = one.home
+    if one.key is None or home is None or home[0] != target or home[1] >= partitions:
         return None
     return one.key, home[1]
 

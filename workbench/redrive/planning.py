@@ -209,7 +209,7 @@ def _try(
 
 def row_of(one: Candidate) -> Row:
     """A candidate as a row of a plan."""
-    origin = "/".join(map(str, one.origin)) if one.origin and one.origin[1] >= 0 else None
+    origin = "/".join(map(str, one.home)) if one.home else None
     return Row(*one.place, str(one.target), one.target_partition, origin, one.replays, one.fingerprint, one.flags)
 
 

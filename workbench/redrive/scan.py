@@ -75,8 +75,8 @@ def ranges_for(cluster: Cluster, target: str, chosen: Sequence[Candidate]) -> li
         for row in cluster.offsets_at([target], at_ms).rows():
             lows[row["partition"]] = ends.get(row["partition"], 0) if row["offset"] is None else row["offset"]
     for one in chosen:
-        if one.origin and one.origin[0] == target and one.origin[1] >= 0:
-            lows[one.origin[1]] = min(lows.get(one.origin[1], one.origin[2]), one.origin[2])
+        if one.home and one.home[0] == target:
+            lows[one.home[1]] = min(lows.get(one.home[1], one.home[2]), one.home[2])
     return ranges_since(cluster, [target], {target: lows})[target]
 
 
@@ -157,7 +157,7 @@ def is_stale(one: Candidate, table: Mapping[tuple[bytes, int], tuple[int, int]],
     """
     if one.key is None:
         return False
-    home = one.origin if one.origin and one.origin[0] == one.target else None
+    home = one.home if one.home and one.home[0] == one.target else None
     for partition in range(partitions):
         offset, at = table.get((one.key, partition), (-1, -1))
         if home and home[1] == partition:

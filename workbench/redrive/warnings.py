@@ -38,12 +38,12 @@ def expected_duplicates(chosen: Sequence[Candidate], readers: Readers) -> dict[s
     """Group -> messages that it has read already and will see again, because another group gave them up."""
     counts: Counter[str] = Counter()
     for one in chosen:
-        if one.origin is None or one.origin[0] != one.target:
+        if one.home is None or one.home[0] != one.target:
             continue
-        groups = readers.groups(one.origin[0])
+        groups = readers.groups(one.home[0])
         failed = one.consumer or (groups[0] if len(groups) == 1 else None)
         for group in groups:
-            counts[group] += group != failed and one.origin[2] < readers.committed.get((group, *one.origin[:2]), 0)
+            counts[group] += group != failed and one.home[2] < readers.committed.get((group, *one.home[:2]), 0)
     return {group: count for group, count in sorted(counts.items()) if count}
 
 
