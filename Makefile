@@ -35,7 +35,7 @@ bench: $(READY)  ## measure speed and memory side by side with other tools
 accuracy: $(READY)  ## plant every incident and compare the verdicts with what was planted
 	@$(PYTHON_IN_VENV) -m pytest -m incidents $(ARGS)
 
-reliability: $(READY)  ## break brokers and connections while the workbench reads
+reliability: $(READY)  ## break brokers, connections and runs while the workbench reads and sends back
 	@$(PYTHON_IN_VENV) -m pytest -m reliability $(ARGS)
 
 docs: $(READY)  ## write what is generated anew: command line reference, runbook index, links of alerts, dashboards
