@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from workbench.config import profile_from_options
 from workbench.problems import checking
 from workbench.problems.scope import scope_from
 from workbench.report import Report
-from workbench.sandbox.incidents import INCIDENTS
+from workbench.sandbox.incidents import INCIDENTS, Incident
 from workbench.sandbox.incidents.truth import Truth
+from workbench.sandbox.kafka import Kafka, start
 from workbench.sources import connect
 
 pytestmark = [pytest.mark.kafka, pytest.mark.incidents, pytest.mark.alone]
@@ -46,9 +48,29 @@ def differences(truth: Truth, report: Report) -> list[str]:
     return out
 
 
+@pytest.fixture(scope="session")
+def clusters(kafka: str) -> Iterator[Callable[[Incident], tuple[str, Kafka | None]]]:
+    """Gives an incident the brokers that it needs; those of the same kind share them."""
+    started: dict[tuple[int, str], Kafka] = {}
+
+    def of(item: Incident) -> tuple[str, Kafka | None]:
+        if not item.special:
+            return kafka, None
+        kind = (item.nodes, str(sorted(item.settings.items())))
+        started.setdefault(kind, start(nodes=item.nodes, settings=item.settings))
+        return started[kind].bootstrap, started[kind]
+
+    yield of
+    for cluster in started.values():
+        cluster.stop()
+
+
 @pytest.mark.parametrize("name", sorted(INCIDENTS))
-def test_the_report_says_what_was_planted(kafka: str, tmp_path: Path, name: str) -> None:
-    truth = INCIDENTS[name].plant(kafka, seed=1, folder=tmp_path / "logs")
+def test_the_report_says_what_was_planted(
+    clusters: Callable[[Incident], tuple[str, Kafka | None]], tmp_path: Path, name: str
+) -> None:
+    kafka, cluster = clusters(INCIDENTS[name])
+    truth = INCIDENTS[name].plant(kafka, seed=1, folder=tmp_path / "logs", cluster=cluster)
     scope = scope_from(**truth.options)
     with connect(profile_from_options(kafka, {})) as sources:
         evidence = checking.problem(truth.problem).collect(sources, scope, work_dir=tmp_path / "work")

@@ -12,7 +12,7 @@ from workbench.capture.schema import BATCHES
 from workbench.evidence import Evidence
 from workbench.sources.commits.records import Commit, Event, Generation, Member
 from workbench.sources.commits.tables import Rows, rows_of
-from workbench.sources.topics import PARTITIONS_SCHEMA
+from workbench.sources.topics import BROKER_CONFIGS_SCHEMA, PARTITIONS_SCHEMA
 
 NOW_MS = 1_700_000_000_000
 NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
@@ -88,6 +88,8 @@ class World:
         self.missing: dict[str, str] = {}
         self.batches: list[dict[str, Any]] | None = None
         self.history: Rows | None = None
+        self.topic_ids: dict[str, str] = {}
+        self.brokers: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {
             "source": source, "sinks": list(sinks), "any_sink": False, "retry_topics": [], "dead_letters": [],
             "group": None, "since": None, "until": None, "expected_latency_seconds": 300.0,
@@ -167,6 +169,12 @@ class World:
             for name, value in values.items()
         ]
 
+    def broker(self, **values: str) -> None:
+        """Sets broker settings; names with underscores for dots."""
+        self.brokers += [
+            {"broker": 1, "name": name.replace("_", "."), "value": value} for name, value in values.items()
+        ]
+
     def evidence(self) -> Evidence:
         """The evidence of this world."""
         for topic in (
@@ -198,8 +206,13 @@ class World:
                 tables[name] = pa.Table.from_pylist(numbered, schema)
         if self.history is not None:
             tables |= self.history.tables()
-            topics = [{"topic": topic, "topic_id": None, "partition": part} for topic, part in self.offsets]
+            topics = [
+                {"topic": topic, "topic_id": self.topic_ids.get(topic), "partition": part}
+                for topic, part in self.offsets
+            ]
             tables["topics"] = pa.Table.from_pylist(topics, PARTITIONS_SCHEMA)
+        if self.brokers:
+            tables["broker_configs"] = pa.Table.from_pylist(self.brokers, BROKER_CONFIGS_SCHEMA)
         if self.batches is not None:
             tables["batches"] = pa.Table.from_pylist(self.batches, BATCHES)
         return Evidence(tables, self.facts, self.missing)

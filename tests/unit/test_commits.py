@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from workbench.sources.commits.reading import partition_of
 from workbench.sources.commits.records import (
+    Assigned,
     Commit,
     Epoch,
     Generation,
@@ -85,9 +86,13 @@ def test_groups_of_the_new_protocol():
     assert decoded(struct.pack(">h", 3) + text("g"), struct.pack(">hi", 0, 4) + b"\0") == Epoch("g", 4)
     key = struct.pack(">h", 5) + text("g") + text("m")
     value = b"\0\0\0\0" + compact("c") + compact("/h") + b"\x02" + compact("t") + b"\0" + struct.pack(">i", 9) + b"\0\0"
-    assert decoded(key, value) == Joined("g", Member("m", "c", "/h", None, None, 9))
+    assert decoded(key, value) == Joined("g", Member("m", "c", "/h", None, None, 9, subscribed=("t",)))
     assert decoded(key, None) == Joined("g", Member("m"), left=True)
-    assert decoded(struct.pack(">h", 8) + text("g") + text("m"), b"anything") == Other("g")
+    current = struct.pack(">h", 8) + text("g") + text("m")
+    held = b"\x02" + bytes(15) + b"\x01" + b"\x03" + struct.pack(">ii", 0, 5) + b"\0"
+    given = struct.pack(">hiib", 0, 4, 3, 0) + held + b"\x01" + b"\0"
+    assert decoded(current, given) == Assigned("g", "m", (("AAAAAAAAAAAAAAAAAAAAAQ", (0, 5)),))
+    assert decoded(current, None) == Other("g")
 
 
 def test_a_newer_version_is_unknown_and_says_so():
@@ -101,12 +106,12 @@ def test_no_bytes_bring_it_down(key: bytes, value: bytes | None):
     group_of(key)
 
 
-@given(st.sampled_from([1, 2, 3, 5]), st.binary(max_size=120))
+@given(st.sampled_from([1, 2, 3, 5, 8]), st.binary(max_size=120))
 def test_no_value_brings_it_down(kind: int, value: bytes):
     for version in range(6):
         key = struct.pack(">h", kind) + text("g") + text("t") + struct.pack(">i", 0)
         found = decoded(key, struct.pack(">h", version) + value)
-        assert isinstance(found, Commit | Generation | Epoch | Joined | Unknown)
+        assert isinstance(found, Commit | Generation | Epoch | Joined | Assigned | Unknown)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +144,19 @@ def test_rows_say_who_was_there_when_a_commit_was_written():
     assert [(row["joined"], row["left"]) for row in tables["generations"].to_pylist()] == [(1, 0), (0, 1)]
     assert [row["partitions"] for row in tables["group_members"].to_pylist()] == [[0, 1]]
     assert [tables[name].schema for name in tables] == [COMMITS, GENERATIONS, MEMBERS]
+
+
+def test_members_of_the_new_protocol_hold_what_they_were_given():
+    events = [
+        Commit("g", "t", 0, 5, -1, "", 1, "topic-id"),
+        Epoch("g", 1),
+        Joined("g", Member("m", "c", "/h")),
+        Assigned("g", "m", (("topic-id", (0, 1)),)),
+        Joined("g", Member("n", "d", "/h")),
+    ]
+    tables = rows_of("g", [(number, number, event) for number, event in enumerate(events)], whole=True).tables()
+    held = [(row["member_id"], row["topic"], row["partitions"]) for row in tables["group_members"].to_pylist()]
+    assert held == [("m", None, []), ("m", "t", [0, 1]), ("m", "t", [0, 1]), ("n", None, [])]
 
 
 def test_what_lies_before_the_reading_is_unknown_not_empty():

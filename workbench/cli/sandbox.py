@@ -99,7 +99,9 @@ def incident(
     if not name:
         raise UsageError("No incident was named.", hint="`workbench sandbox incident --list` shows them.")
     incidents.require(name)
-    print(incidents.plant(name, _broker_to_plant_in(bootstrap), seed, folder).to_json())
+    chosen = _broker_to_plant_in(bootstrap)
+    cluster = None if bootstrap else _state().attach()
+    print(incidents.plant(name, chosen, seed, folder, cluster).to_json())
 
 
 def _list_incidents(*, as_json: bool) -> None:

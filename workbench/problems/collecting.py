@@ -159,13 +159,13 @@ def _read_group(sources: Sources, scope: Scope, draft: Draft) -> None:
     if alive:
         draft.take("members", sources.cluster.members([scope.group]))
     if exists:
-        _read_history(sources, scope.group, draft)
+        _read_history(sources, scope, scope.group, draft)
 
 
-def _read_history(sources: Sources, group: str, draft: Draft) -> None:
+def _read_history(sources: Sources, scope: Scope, group: str, draft: Draft) -> None:
     """What the group committed when, and who was in it; without the right to read it the rules make do with less."""
     try:
-        found = commit_history(sources.cluster.client_settings(), group)
+        found = commit_history(sources.cluster.client_settings(), group, names=_topic_names(sources, scope))
     except SourceError as error:
         draft.missing["commit_history"] = str(error).rstrip(".")
         return
@@ -174,6 +174,13 @@ def _read_history(sources: Sources, group: str, draft: Draft) -> None:
     draft.facts["history_since"] = None if since is None else since.isoformat(timespec="milliseconds")
     if found.unknown:
         draft.facts["history_unknown"] = dict(found.unknown)
+
+
+def _topic_names(sources: Sources, scope: Scope) -> dict[str, str]:
+    if not scope.source:
+        return {}
+    rows = sources.cluster.topics([scope.source]).rows()
+    return {row["topic_id"]: row["topic"] for row in rows if row["topic_id"]}
 
 
 def _group_names(sources: Sources) -> list[str]:
@@ -188,6 +195,8 @@ def _read_cluster(sources: Sources, scope: Scope, readable: list[str], draft: Dr
     draft.take("offsets", cluster.offsets(readable, sizes=bool(scope.group)))
     draft.take("topics", cluster.topics(readable))
     draft.take("configs", cluster.topic_configs(readable))
+    if scope.group:
+        draft.take("broker_configs", cluster.broker_configs())
     info = cluster.info()
     draft.facts |= {"cluster_id": info["cluster_id"], "brokers": len(info["brokers"])}
     if not scope.group:

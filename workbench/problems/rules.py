@@ -148,6 +148,7 @@ _READABLE = {
     "configs": "the topics' configuration",
     "open_transactions": "the open transactions",
     "commit_history": "the group's history (Read on __consumer_offsets)",
+    "other_commits": "the history of the other groups on the source",
     "batches": "the record batches (--reader wire)",
 }
 

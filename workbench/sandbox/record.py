@@ -19,7 +19,7 @@ from workbench.evidence import Evidence
 from workbench.problems import checking
 from workbench.problems.scope import scope_from
 from workbench.sandbox import kafka
-from workbench.sandbox.incidents import Truth, plant, topics
+from workbench.sandbox.incidents import INCIDENTS, Truth, plant, topics
 from workbench.sandbox.incidents.scene import fates_of, scene
 from workbench.sandbox.incidents.sending import send
 from workbench.sandbox.incidents.service import processor, work
@@ -48,11 +48,20 @@ INCIDENT_OF = {
     "loss-offset-reset-latest": "offset-reset-latest",
     "loss-new-partition-skipped": "new-partition-skipped",
     "loss-commit-before-processing": "commit-before-processing",
+    "loss-offsets-expired": "offsets-expired",
+    "loss-topic-recreated": "topic-recreated",
+    "loss-shared-group": "shared-group",
+    "loss-commit-past-unprocessed": "commit-past-unprocessed",
     "duplicates-application-resend": "application-resend-propagated",
     "duplicates-producer-retry": "producer-retry",
     "duplicates-producer-restart": "producer-restart",
     "duplicates-offset-rewind": "offset-rewind",
     "duplicates-crash-before-commit": "crash-before-commit",
+    "duplicates-poll-interval-exceeded": "poll-interval-exceeded",
+    "duplicates-rebalance": "rebalance",
+    "duplicates-commit-failed": "commit-failed",
+    "duplicates-second-group": "second-group",
+    "duplicates-non-atomic-write": "rebalance",
     "duplicates-redrive": "redrive",
     "duplicates-partitioner-change": "partitioner-change",
     "duplicates-read-uncommitted": "read-uncommitted",
@@ -67,14 +76,14 @@ INCIDENT_OF = {
 _VOLATILE = ("scan_seconds",)
 
 
-def record(code: str, bootstrap: str) -> None:
+def record(code: str, bootstrap: str, cluster: kafka.Kafka | None = None) -> None:
     """Plants a runbook's incident, keeps its evidence, and runs the runbook on it.
 
     Raises:
         SandboxError: the report does not say what was planted; nothing was kept.
     """
     with tempfile.TemporaryDirectory(prefix="workbench-record-") as scratch:
-        truth = _planted(INCIDENT_OF[code], bootstrap, Path(scratch))
+        truth = _planted(INCIDENT_OF[code], bootstrap, Path(scratch), cluster)
         evidence = _collected(truth, bootstrap, Path(scratch) / "work")
         found = {item.code: item.state for item in checking.examine(truth.problem, evidence).report.findings}
         if found != dict(truth.findings):
@@ -83,8 +92,10 @@ def record(code: str, bootstrap: str) -> None:
     run_in_place(RUNBOOKS / f"{code}.ipynb")
 
 
-def _planted(incident: str, bootstrap: str, folder: Path) -> Truth:
-    return _long_run(bootstrap, folder) if incident == UNEXPLAINED else plant(incident, bootstrap, SEED, folder)
+def _planted(incident: str, bootstrap: str, folder: Path, cluster: kafka.Kafka | None) -> Truth:
+    return (
+        _long_run(bootstrap, folder) if incident == UNEXPLAINED else plant(incident, bootstrap, SEED, folder, cluster)
+    )
 
 
 def _long_run(bootstrap: str, folder: Path) -> Truth:
@@ -161,8 +172,19 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"There is no runbook {unknown[0]}.", hint=f"Known: {', '.join(INCIDENT_OF)}.")
     if "--outputs" in arguments:
         return _each(codes, lambda code: run_in_place(RUNBOOKS / f"{code}.ipynb"))
+    special = [code for code in codes if INCIDENT_OF[code] in INCIDENTS and INCIDENTS[INCIDENT_OF[code]].special]
+    failed = _each(special, _record_apart) if special else 0
     with kafka.start(say=_say) as cluster:
-        return _each(codes, lambda code: record(code, cluster.bootstrap))
+        return failed | _each(
+            [code for code in codes if code not in special], lambda code: record(code, cluster.bootstrap)
+        )
+
+
+def _record_apart(code: str) -> None:
+    """Records an incident that needs brokers of its own."""
+    item = INCIDENTS[INCIDENT_OF[code]]
+    with kafka.start(nodes=item.nodes, settings=item.settings, say=_say) as cluster:
+        record(code, cluster.bootstrap, cluster)
 
 
 def _each(codes: Sequence[str], act: Callable[[str], None]) -> int:

@@ -22,6 +22,7 @@ TOPIC_CONFIGS = (
 )  # fmt: skip
 BROKER_CONFIGS = (
     "auto.create.topics.enable", "broker.rack", "default.replication.factor", "group.initial.rebalance.delay.ms",
+    "group.consumer.session.timeout.ms",
     "group.max.session.timeout.ms", "log.retention.check.interval.ms", "message.max.bytes", "min.insync.replicas",
     "offsets.retention.minutes", "offsets.topic.replication.factor", "transaction.max.timeout.ms",
     "transactional.id.expiration.ms", "unclean.leader.election.enable",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from workbench.errors import SourceError
 from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.content import content_mismatch
@@ -17,13 +18,18 @@ from workbench.problems.duplicates import ledger
 from workbench.problems.duplicates.reprocessing import create_reread
 from workbench.problems.duplicates.rules import (
     application_resend,
+    commit_failed,
     crash_before_commit,
+    non_atomic_write,
     offset_rewind,
     partitioner_change,
+    poll_interval_exceeded,
     producer_restart,
     producer_retry,
     read_uncommitted,
+    rebalance,
     redrive,
+    second_group,
 )
 from workbench.problems.duplicates.senders import create_senders
 from workbench.problems.examination import Examination, verdict_of
@@ -49,6 +55,11 @@ RULES: tuple[Rule, ...] = (
     producer_restart,
     offset_rewind,
     crash_before_commit,
+    poll_interval_exceeded,
+    rebalance,
+    commit_failed,
+    second_group,
+    non_atomic_write,
     redrive,
     partitioner_change,
     read_uncommitted,
@@ -57,15 +68,8 @@ RULES: tuple[Rule, ...] = (
 
 WANT = frozenset({"aborted", "key", "origin", "value_hash"})
 
-_COMMITS = "needs the commit history of the group (__consumer_offsets)"
-
 # Causes whose evidence this check does not read, and what each needs.
 LATER = {
-    "duplicates-poll-interval-exceeded": _COMMITS,
-    "duplicates-rebalance": _COMMITS,
-    "duplicates-commit-failed": _COMMITS,
-    "duplicates-second-group": "needs traces or the commit history of all groups",
-    "duplicates-non-atomic-write": _COMMITS,
     "duplicates-mirror-loop": "needs the second cluster",
     "duplicates-target-not-idempotent": "needs the target system's side",
 }
@@ -114,7 +118,38 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
     evidence = collect_evidence(sources, narrowed, topics=topics, want=want, work_dir=work_dir, progress=progress)
     if "records" not in evidence.tables:
         return evidence
-    return replace(evidence, tables={**evidence.tables, "key_placement": _key_placement(evidence)})
+    found = {"key_placement": _key_placement(evidence), **_other_groups(sources, scope)}
+    return replace(
+        evidence, tables={**evidence.tables, **found}, missing={**evidence.missing, **_why_not(scope, found)}
+    )
+
+
+_MOST_GROUPS = 8  # each costs a look at its partition of the coordinator's log
+
+
+def _other_groups(sources: Sources, scope: Scope) -> dict[str, pa.Table]:
+    """What other groups committed on the source, where the group of this check is known and its history may be read."""
+    from workbench.problems.collecting import OWN_GROUPS  # as above
+    from workbench.sources.commits import COMMITS, commit_history
+
+    if not scope.group or not scope.sinks:
+        return {}
+    try:
+        reading = sources.cluster.groups_reading([scope.source]).rows()
+        names = sorted({row["group"] for row in reading} - {scope.group})
+        wanted = [name for name in names if not name.startswith(OWN_GROUPS)][:_MOST_GROUPS]
+        settings = sources.cluster.client_settings()
+        tables = [commit_history(settings, name).tables["commit_history"] for name in wanted]
+    except SourceError:
+        return {}
+    return {"other_commits": pa.concat_tables(tables) if tables else table_of(COMMITS, [])}
+
+
+def _why_not(scope: Scope, found: Mapping[str, pa.Table]) -> dict[str, str]:
+    if "other_commits" in found:
+        return {}
+    needs = "no group was given (--group)" if not scope.group else "no sink was given (--sink)"
+    return {"other_commits": "the history of other groups cannot be read" if scope.group and scope.sinks else needs}
 
 
 def _key_placement(evidence: Evidence) -> pa.Table:

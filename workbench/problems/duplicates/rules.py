@@ -190,9 +190,68 @@ def offset_rewind(case: Case) -> Ruling:
 def crash_before_commit(case: Case) -> Ruling:
     """The consumer stopped after it had written its result and before it had committed, and another one went over it again.
 
-    Confirmed where the group's history shows a member gone and another in its place in one and the same generation (it never
-    left, and the group was never empty between), and the message lies above what was committed by then, written once before
-    and once after. Suspected where a sink holds more copies of a message than the source does, written at different times,
-    and no rewind explains them. Ruled out where no sink holds more copies than the source, or a rewind explains them.
+    Confirmed where the group's history shows the partition's member gone one session timeout after its last sign of life
+    (where that is known; else replaced in one and the same generation), without the group being empty between, and the
+    message lies above what was committed by then, written once before and once after. Suspected where a sink holds more
+    copies of a message than the source does, written at different times, and nothing else in the history explains them. Ruled
+    out where no sink holds more copies than the source, or a rewind, another group, failed commits, an eviction or a rebalance
+    explains them.
     """
     return reprocessing.crash(case, _REPROCESSED)
+
+
+@rule("duplicates-poll-interval-exceeded", Severity.WARNING, needs=("commit_history",))
+def poll_interval_exceeded(case: Case) -> Ruling:
+    """Processing took longer than ``max.poll.interval.ms``: the consumer was put out of the group, and its work done again.
+
+    Fires where a member left one poll interval after its last commit (the interval is in the group's record of it), or the
+    service's log says so, the same client came back afterwards, and the message lies above what was committed by then. Ruled
+    out where no member that left came back, or it left sooner or later than that.
+    """
+    return reprocessing.evicted(case, _REPROCESSED)
+
+
+@rule("duplicates-rebalance", Severity.WARNING, needs=("commit_history",))
+def rebalance(case: Case) -> Ruling:
+    """A rebalance took the partition away while work on it was not committed yet.
+
+    Confirmed where the group's members changed between the two copies, the member that held the partition lived on or left in
+    order (sooner than one session timeout after its last sign of life), and the message lies above what was committed by
+    then. Suspected where the session timeout is not known and it may have crashed. Ruled out where no change of members lies
+    between the copies, or what changed was a crash or an eviction.
+    """
+    return reprocessing.rebalanced(case, _REPROCESSED)
+
+
+@rule("duplicates-commit-failed", Severity.WARNING, needs=("commit_history",))
+def commit_failed(case: Case) -> Ruling:
+    """Processing went on while commits failed, until the next start went over all of it again.
+
+    Fires where the service's log holds failed commits in the time in which the first copies were written and nothing was
+    committed, or that time is at least three seconds and five times what usually lies between two commits of the group, and
+    the consumer then ended in order. Ruled out where commits went on, or no time without commits is that long.
+    """
+    return reprocessing.commit_failed(case, _REPROCESSED)
+
+
+@rule("duplicates-second-group", Severity.WARNING, needs=("other_commits", "commit_history"))
+def second_group(case: Case) -> Ruling:
+    """A second group processes the same topic into the same sink.
+
+    Fires where the group's own history shows one passage over the message, without a change of members or a step back between
+    the copies, while another group committed past the same source offset, one copy was written before this group's commit and
+    the other one within that group's. Ruled out where no other group committed past it, or this group's history explains the
+    copy.
+    """
+    return reprocessing.second_group(case, _REPROCESSED)
+
+
+@rule("duplicates-non-atomic-write", Severity.INFO, needs=("commit_history", "batches"), kind="risk")
+def non_atomic_write(case: Case) -> Ruling:
+    """The sink is written outside of transactions, so that a second reading of the input leaves a second copy.
+
+    Says so, beside the cause, where copies at a sink are due to a crash, an eviction, a rebalance or failed commits and the
+    sink's batches are not transactional. Claims no copies of its own. Ruled out where nothing was read again, or the sink is
+    written in transactions.
+    """
+    return reprocessing.non_atomic(case, _REPROCESSED)

@@ -17,10 +17,13 @@ from workbench.problems.loss.later import LATER
 from workbench.problems.loss.offsets import (
     commit_before_processing,
     new_partition_skipped,
+    offsets_expired,
     reset_latest,
     skipped_forward,
+    topic_recreated,
 )
 from workbench.problems.loss.producer import error_ignored, oversize, queue_full
+from workbench.problems.loss.readers import commit_past_unprocessed, shared_group
 from workbench.problems.loss.retention import compacted, overtaken, records_deleted, retention_overtook
 from workbench.problems.loss.transactions import aborted_transaction, hanging_transaction
 from workbench.problems.macros import define_macros
@@ -52,7 +55,11 @@ RULES: tuple[Rule, ...] = (
     skipped_forward,
     reset_latest,
     new_partition_skipped,
+    offsets_expired,
+    topic_recreated,
     commit_before_processing,
+    commit_past_unprocessed,
+    shared_group,
 )
 
 # Optional columns that a capture for this problem holds beside coordinates, times and ids.

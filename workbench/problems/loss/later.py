@@ -5,23 +5,18 @@ They are named as undecided while anything is left that they could explain, so t
 
 from __future__ import annotations
 
-_COMMITS = "needs the commit history of the group (__consumer_offsets)"
 _LINEAGE = "needs leader epochs and the commit history of the group"
 _BATCHES = "needs raw record batches"
 
 LATER = {
-    "loss-offsets-expired": _COMMITS,
     "loss-acks-zero": "needs the producer's settings, its sent log and the brokers' history",
     "loss-rejected-timestamp": "needs the timestamps of refused messages",
     "loss-leader-failover": f"needs acknowledged coordinates and leader epochs; {_BATCHES}",
     "loss-unclean-election": _LINEAGE,
     "loss-timestamp-retention": "needs samples of the log start over time",
-    "loss-commit-past-unprocessed": f"{_COMMITS}, or traces",
-    "loss-topic-recreated": _COMMITS,
     "loss-dead-letter-write-failed": "needs the service's produce errors, traces or metrics",
     "loss-corrupt-record": _BATCHES,
     "loss-mirror-gap": "needs the second cluster",
-    "loss-shared-group": _COMMITS,
     "loss-target-rejected": "needs the target system's side",
     "loss-target-deleted": "needs the target system's side",
 }

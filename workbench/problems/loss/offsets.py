@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from workbench.problems.history import SKEW_MS, is_whole
+from workbench.problems.history import SKEW_MS, is_whole, offsets_retention_ms
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
-from workbench.report import Severity
+from workbench.report import Severity, State
 
 _READ_PAST = "in_source AND passed"
 
@@ -23,26 +23,39 @@ WHERE r.topic = source_topic() AND r.due AND r.message_id IS NOT NULL AND coales
 _BEGUN = """
 CREATE OR REPLACE TEMP TABLE begun AS
 WITH firsts AS (
-    SELECT m.*, coalesce(a.log_offset > a.begun, false) AS added, a.at_ms AS assigned_ms,
+    SELECT m.*, coalesce(a.log_offset > a.begun AND NOT m.was_removed, false) AS added, a.at_ms AS assigned_ms,
+           (SELECT arg_max(r.why, r.log_offset) FROM removals r
+            WHERE r.partition = m.partition AND r.log_offset < m.log_offset) AS why,
            (SELECT min(g.at_ms) FROM generations g WHERE g.members > 0 AND g.log_offset < m.log_offset
               AND g.log_offset > coalesce((SELECT max(r.log_offset) FROM moves r WHERE r.partition = m.partition
                                            AND r.removed AND r.log_offset < m.log_offset), -1)) AS group_ms
     FROM moves m LEFT JOIN assigned a ON a.partition = m.partition
     WHERE NOT m.removed AND (m.is_first OR m.was_removed) AND coalesce(m.members, 1) > 0)
-SELECT partition, committed_offset, coalesce(highest_before, 0) AS low, added,
+SELECT partition, committed_offset, coalesce(highest_before, 0) AS low, added, was_removed AS again, coalesce(why, '') AS why,
        CASE WHEN added THEN assigned_ms ELSE group_ms END AS joined_ms FROM firsts;
 CREATE OR REPLACE TEMP TABLE early AS
-SELECT DISTINCT b.partition, b.added FROM begun b JOIN done d ON d.partition = b.partition
+SELECT DISTINCT b.partition, b.added, b.again FROM begun b JOIN done d ON d.partition = b.partition
 WHERE d.at_ms < b.joined_ms AND d."offset" >= b.low AND d."offset" < b.committed_offset;
 CREATE OR REPLACE TEMP TABLE reached AS
-SELECT partition, min("offset") AS first_delivered FROM done GROUP BY partition
+SELECT b.partition, b.low, min(d."offset") AS first_delivered FROM begun b
+JOIN done d ON d.partition = b.partition AND d."offset" >= b.low GROUP BY ALL
 """
 # Lost messages below a first commit that were there before the member came, with nothing delivered before them.
 _BEHIND = f"""entry IN (
     SELECT e.entry FROM entries e JOIN begun b ON b.partition = e.partition
-    LEFT JOIN reached d ON d.partition = e.partition AND d.first_delivered >= b.low
+    LEFT JOIN reached d ON d.partition = b.partition AND d.low = b.low
     WHERE e.in_source AND e."offset" >= b.low AND e."offset" < b.committed_offset AND e.at_ms <= b.joined_ms + {SKEW_MS}
       AND e."offset" < coalesce(d.first_delivered, e."offset" + 1) AND {{which}})"""
+
+_AT_THE_END = "NOT b.added AND NOT EXISTS (SELECT 1 FROM early x WHERE NOT x.added AND x.again = b.again)"
+# Commits on a topic of the same name with another id, and until when what was sent went to that one.
+_FORMER = f"""
+CREATE OR REPLACE TEMP TABLE former AS
+WITH now AS (SELECT any_value(topic_id) AS topic_id FROM topics WHERE topic = source_topic()),
+old AS (SELECT h.* FROM commit_history h, now WHERE h.topic = source_topic() AND h.topic_id <> now.topic_id)
+SELECT count(*) AS commits, any_value(topic_id) AS topic_id,
+       greatest(max(at_ms), (SELECT min(timestamp_ms) FROM records WHERE topic = source_topic())) + {SKEW_MS} AS until_ms FROM old
+"""
 
 # A jump of the group's offset over a range in which nothing was delivered.
 _SKIPPED = """entry IN (
@@ -54,6 +67,11 @@ _SKIPPED = """entry IN (
           AND d."offset" >= coalesce(m.before_offset, 0) AND d."offset" < m.committed_offset))"""
 _BY_TOOL = _SKIPPED.format(who="m.had_members")
 _BY_ANYONE = _SKIPPED.format(who="true")
+
+
+def create_done(case: Case) -> None:
+    """Creates ``done``: the due messages that arrived, on the partitions on which something is lost."""
+    case.con.execute(_DONE)
 
 
 def _ruling(case: Case, claims: tuple[Claim, ...], summary: str) -> Ruling:
@@ -95,7 +113,10 @@ def _began_behind(case: Case, which: str, summary: str) -> Ruling:
     predicate = f"{_READ_PAST} AND {_BEHIND.format(which=which)}"
     if not case.count(predicate):
         return RULED_OUT
-    return _ruling(case, (Claim("confirmed" if is_whole(case.evidence) else "suspected", predicate),), summary)
+    # Clocks differ: what is a little younger than the reader's joining may have been there, or not.
+    known = _BEHIND.format(which=which + " AND b.why <> 'unknown' AND e.at_ms <= b.joined_ms")
+    state: State = "confirmed" if is_whole(case.evidence) else "suspected"
+    return _ruling(case, (Claim(state, f"{_READ_PAST} AND {known}"), Claim("suspected", predicate)), summary)
 
 
 @rule("loss-offset-reset-latest", Severity.CRITICAL, needs=("commit_history",))
@@ -104,16 +125,63 @@ def reset_latest(case: Case) -> Ruling:
 
     Fires where a member's first commit on a partition, or its first one after the offset was removed, lies above messages
     that were there before the group joined, and on no partition anything from before that was delivered. Suspected where
-    the history does not reach back to the group's beginning. Ruled out where the reader's setting is earliest or none,
-    something from before was delivered (a reader that begins at the end delivers nothing of it), or the first commit passes
-    over nothing that is lost.
+    the history does not reach back to the group's beginning, or the offset went and the brokers do not say how long they
+    keep offsets. Ruled out where the reader's setting is earliest or none, something from before was delivered (a reader that
+    begins at the end delivers nothing of it), the offset expired or went with its topic, or the first commit passes over
+    nothing that is lost.
     """
-    which = "NOT b.added AND NOT EXISTS (SELECT 1 FROM early WHERE NOT added)"
+    which = f"b.why NOT IN ('expired', 'recreated') AND {_AT_THE_END}"
     return _began_behind(
         case,
         which,
         f"Group {case.facts['group']} had no offset and began behind {{count}} messages that were there already.",
     )
+
+
+@rule("loss-offsets-expired", Severity.CRITICAL, needs=("commit_history",))
+def offsets_expired(case: Case) -> Ruling:
+    """The group's offsets expired while nobody was in it, and it began at the end of the log.
+
+    Fires where the coordinator removed an offset at least ``offsets.retention.minutes`` after the group was left by its last
+    member (or after the commit, where members never were, or did not subscribe to the topic), the first commit after that
+    lies above lost messages that were there before the group came back, and nothing of them was delivered. Suspected where
+    the brokers do not say how long they keep offsets: then somebody may have deleted them. Ruled out where commits go on
+    without a removal, the offset was removed sooner (deleted by hand) or with its topic, or the reader's setting is earliest.
+    """
+    kept = offsets_retention_ms(case.evidence)
+    after = "" if kept is None else f" after {kept // 60_000:,} minutes"
+    return _began_behind(
+        case,
+        f"b.why IN ('expired', 'unknown') AND {_AT_THE_END}",
+        f"The offsets of group {case.facts['group']} expired{after} without members, and it began behind {{count}} messages.",
+    )
+
+
+@rule("loss-topic-recreated", Severity.CRITICAL, needs=("commit_history",))
+def topic_recreated(case: Case) -> Ruling:
+    """The topic was deleted and made again: what was in the former one is gone, and the group's offsets with it.
+
+    Fires where the group's commits name another topic id than the topic has today, and the lost message was acknowledged
+    (by the sent log) before the new topic's first record, or lies in the new topic below the offset at which the group began
+    there. Suspected for messages of the sent log from that time whose offset is not known. Ruled out where all commits name
+    the topic's present id.
+    """
+    case.con.execute(_FORMER)
+    era = case.rows("SELECT * FROM former")[0]
+    if not era["commits"]:
+        return RULED_OUT
+    gone = f"NOT in_source AND coalesce(acked, true) AND send_error IS NULL AND at_ms <= {era['until_ms'] or 0}"
+    begun = _began_behind(case, f"b.why = 'recreated' AND {_AT_THE_END}", "")
+    claims = (
+        Claim("confirmed", f"{gone} AND acked_offset IS NOT NULL"),
+        Claim("suspected", f"{gone} AND acked_offset IS NULL"),
+        *begun.claims,
+    )
+    summary = (
+        f"{case.facts['source']} was deleted and made again: the commits of group {case.facts['group']} name the topic id "
+        f"{era['topic_id']}, which is not today's; {{count}} messages went with it."
+    )
+    return _ruling(case, claims, summary)
 
 
 @rule("loss-new-partition-skipped", Severity.CRITICAL, needs=("commit_history",))

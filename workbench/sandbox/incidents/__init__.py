@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.errors import UsageError
 from workbench.sandbox.incidents import (  # noqa: F401 - planters register themselves
     clean_duplicates,
     clean_loss,
     dlq,
+    duplicates_group,
     duplicates_service,
     duplicates_source,
     lag,
+    loss_group,
     loss_log,
     loss_offsets,
     loss_producer,
@@ -25,10 +28,13 @@ from workbench.sandbox.incidents import (  # noqa: F401 - planters register them
 from workbench.sandbox.incidents.registry import INCIDENTS, Incident
 from workbench.sandbox.incidents.truth import Truth
 
+if TYPE_CHECKING:
+    from workbench.sandbox.kafka import Kafka
+
 __all__ = ["INCIDENTS", "Incident", "Truth", "plant", "require"]
 
 
-def plant(name: str, bootstrap: str, seed: int = 0, folder: Path | None = None) -> Truth:
+def plant(name: str, bootstrap: str, seed: int = 0, folder: Path | None = None, cluster: Kafka | None = None) -> Truth:
     """Plants an incident.
 
     Args:
@@ -36,12 +42,13 @@ def plant(name: str, bootstrap: str, seed: int = 0, folder: Path | None = None) 
         bootstrap: a broker that may be written to: the sandbox's.
         seed: of all choices but the suffix of the names.
         folder: for sent logs and service logs; by default a new temporary one.
+        cluster: the same brokers as processes, for incidents that need to stop some.
 
     Raises:
         UsageError: there is no such incident; the hint names the nearest.
         SandboxError: the broker did not do what the incident needs.
     """
-    return require(name).plant(bootstrap, seed, folder)
+    return require(name).plant(bootstrap, seed, folder, cluster)
 
 
 def require(name: str) -> Incident:

@@ -21,7 +21,7 @@ from workbench.sandbox.incidents.traffic import flow
 from workbench.sandbox.incidents.truth import Truth
 
 # Records alone do not tell a crash from a rewind: both only show that a range was read twice. The group's history does.
-CRASH = {"duplicates-crash-before-commit": "confirmed"}
+CRASH = {"duplicates-crash-before-commit": "confirmed", "duplicates-non-atomic-write": "confirmed"}
 REWIND = {"duplicates-offset-rewind": "confirmed"}
 REDRIVE = {"duplicates-redrive": "confirmed"}
 UNCOMMITTED = {"duplicates-read-uncommitted": "confirmed"}

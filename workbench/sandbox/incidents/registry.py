@@ -5,13 +5,18 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from workbench.errors import SandboxError
+from workbench.sandbox.incidents import topics
 from workbench.sandbox.incidents.scene import Scene, scene
 from workbench.sandbox.incidents.traffic import bystander
 from workbench.sandbox.incidents.truth import Truth
+
+if TYPE_CHECKING:
+    from workbench.sandbox.kafka import Kafka
 
 Planter = Callable[[Scene], Truth]
 
@@ -27,6 +32,8 @@ class Incident:
         expects: code -> ``confirmed`` or ``suspected``: the findings of a right report.
         clean: a legitimate oddity that must come out without any finding.
         planter: the function that does it.
+        nodes: how many brokers it needs; those of more than one are stopped and started, so it gets a cluster of its own.
+        settings: of the brokers, without which it cannot be planted.
     """
 
     name: str
@@ -34,6 +41,13 @@ class Incident:
     summary: str
     expects: Mapping[str, str]
     planter: Planter
+    nodes: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def special(self) -> bool:
+        """Whether an ordinary sandbox of one broker cannot hold it."""
+        return self.nodes > 1 or bool(self.settings)
 
     @property
     def clean(self) -> bool:
@@ -42,22 +56,25 @@ class Incident:
 
     def to_dict(self) -> dict[str, Any]:
         """The incident as JSON types, without what plants it."""
-        shown = ("name", "problem", "summary", "expects", "clean")
+        shown = ("name", "problem", "summary", "expects", "clean", "nodes", "settings")
         return {name: getattr(self, name) for name in shown}
 
-    def plant(self, bootstrap: str, seed: int = 0, folder: Path | None = None) -> Truth:
+    def plant(self, bootstrap: str, seed: int = 0, folder: Path | None = None, cluster: Kafka | None = None) -> Truth:
         """Plants it on fresh topics.
 
         Args:
             bootstrap: a broker that may be written to: the sandbox's.
+            cluster: the same as processes, where the incident needs to stop some.
             seed: of all choices but the suffix of the names, so that it can be planted again beside itself.
             folder: for sent logs and service logs; by default a new temporary one, made when one is written.
 
         Raises:
             SandboxError: the broker did not do what the incident needs.
         """
+        _require(self, bootstrap, cluster)
         chosen = folder or Path(tempfile.gettempdir()) / f"workbench-{self.name}-{uuid.uuid4().hex[:12]}"
         stage = scene(bootstrap, self.name, self.problem, seed, chosen)
+        stage.cluster = cluster
         if stage.rng.random() < 0.3:
             bystander(stage)
         return self.planter(stage)
@@ -66,12 +83,33 @@ class Incident:
 INCIDENTS: dict[str, Incident] = {}
 
 
-def incident(name: str, problem: str, expects: Mapping[str, str] | None = None) -> Callable[[Planter], Planter]:
+def _require(item: Incident, bootstrap: str, cluster: Kafka | None) -> None:
+    """Refuses a broker that cannot hold the incident."""
+    settings = " ".join(f"--setting {name}={value}" for name, value in item.settings.items())
+    nodes = f"--nodes {item.nodes}" if item.nodes > 1 else ""
+    hint = f"`workbench sandbox down`, then `workbench sandbox up {nodes} {settings}`.".replace("  ", " ").replace(
+        " `.", "`."
+    )
+    if item.nodes > 1 and (cluster is None or len([plan for plan in cluster.nodes if plan.is_broker]) < item.nodes):
+        raise SandboxError(f"Incident {item.name} needs a sandbox of {item.nodes} brokers.", hint=hint)
+    for name, value in item.settings.items():
+        if topics.broker_setting(bootstrap, name) != value:
+            raise SandboxError(f"Incident {item.name} needs brokers with {name}={value}.", hint=hint)
+
+
+def incident(
+    name: str,
+    problem: str,
+    expects: Mapping[str, str] | None = None,
+    *,
+    nodes: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> Callable[[Planter], Planter]:
     """Registers a planter; the first line of its docstring is the incident's summary."""
 
     def register(planter: Planter) -> Planter:
         summary = (planter.__doc__ or "").strip().splitlines()[0]
-        INCIDENTS[name] = Incident(name, problem, summary, dict(expects or {}), planter)
+        INCIDENTS[name] = Incident(name, problem, summary, dict(expects or {}), planter, nodes, settings or {})
         return planter
 
     return register

@@ -8,11 +8,14 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.sandbox.incidents import topics
 from workbench.sandbox.incidents.messages import Message, Writer
 from workbench.sandbox.incidents.truth import Truth, by_disposition, loss_ledger
+
+if TYPE_CHECKING:
+    from workbench.sandbox.kafka import Kafka
 
 _DOMAINS = (
     ("user.events", "user.notifications", "user-processor"),
@@ -42,6 +45,7 @@ class Scene:
         source, sink, retry, dead_letters, group: names.
         writer: makes the messages.
         options: options of ``workbench check``, without those that are only known in the end.
+        cluster: the brokers as processes, for planters that stop and start some.
     """
 
     bootstrap: str
@@ -59,6 +63,7 @@ class Scene:
     group: str
     writer: Writer
     options: dict[str, Any] = field(default_factory=dict)
+    cluster: Kafka | None = None
 
     def open(self, config: Mapping[str, str] | None = None, sink_config: Mapping[str, str] | None = None) -> None:
         """Makes the source and the sink."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -141,6 +141,7 @@ def work(
     *,
     until: Offsets | None = None,
     commit: bool = True,
+    positions: Callable[[], Offsets] | None = None,
     **settings: Any,
 ) -> Work:
     """Lets the service run until the source is read, then stops it in order.
@@ -151,6 +152,7 @@ def work(
         outlet: where they go; by default an idempotent producer.
         until: partition -> offset at which it stops; by default the end, or what a reader may see of it.
         commit: whether it commits what it handled, after it was written.
+        positions: what it commits instead.
         **settings: of the consumer, with underscores for dots.
 
     Raises:
@@ -158,16 +160,45 @@ def work(
     """
     client = consumer(scene, **settings)
     try:
-        return run(client, scene, handler, outlet or Plain(scene.bootstrap), until=until, commit=commit)
+        outlet = outlet or Plain(scene.bootstrap)
+        return run(client, scene, handler, outlet, until=until, commit=commit, positions=positions)
     finally:
         client.close()
 
 
 def run(
-    client: Consumer, scene: Scene, handler: Handler, outlet: Outlet, *, until: Offsets | None, commit: bool
+    client: Consumer,
+    scene: Scene,
+    handler: Handler,
+    outlet: Outlet,
+    *,
+    until: Offsets | None,
+    commit: bool,
+    positions: Callable[[], Offsets] | None = None,
 ) -> Work:
     """As ``work``, with a member that stays in the group afterwards."""
-    return _Run(client, scene, handler, outlet, until, commit).go()
+    return _Run(client, scene, handler, outlet, until, commit, positions).go()
+
+
+def together(
+    scene: Scene,
+    members: Sequence[tuple[Consumer, Handler]],
+    enough: Callable[[int], bool],
+    outlet: Outlet | None = None,
+) -> None:
+    """Lets members of one group take turns, until they have handled enough between them.
+
+    Raises:
+        SandboxError: they did not get there in time.
+    """
+    outlet = outlet or Plain(scene.bootstrap)
+    runs = [_Run(client, scene, handler, outlet, None, commit=True) for client, handler in members]
+    deadline = time.monotonic() + WORK_SECONDS
+    while not enough(sum(len(one.work.handled) for one in runs)):
+        if time.monotonic() > deadline:
+            raise SandboxError(f"Group {scene.group} did not get through {scene.source}.")
+        for one in runs:
+            one.poll()
 
 
 def follow(client: Consumer, scene: Scene, handler: Handler, outlet: Outlet, enough: Callable[[Work], bool]) -> Work:
@@ -228,6 +259,7 @@ class _Run:
     outlet: Outlet
     until: Offsets | None
     commit: bool
+    positions: Callable[[], Offsets] | None = None
     work: Work = field(default_factory=Work)
     done: set[int] = field(default_factory=set)
 
@@ -238,7 +270,7 @@ class _Run:
             if time.monotonic() > deadline:
                 raise SandboxError(f"Group {self.scene.group} did not get through {self.scene.source}.")
             self.poll()
-        self._commit({} if self.until is None else dict(self.until))
+        self._commit({} if self.until is None or self.positions else dict(self.until))
         return self.work
 
     def poll(self) -> None:
@@ -258,7 +290,7 @@ class _Run:
                 self.work.handled.append(record.id)
                 self.work.positions[record.partition] = record.offset + 1
         self.outlet.write(outputs)
-        self._commit(self.work.positions)
+        self._commit(self.positions() if self.positions else self.work.positions)
 
     def _at_end(self, message: Any) -> None:
         if message.error().code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public spelling

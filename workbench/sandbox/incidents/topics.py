@@ -39,6 +39,21 @@ def create(bootstrap: str, topic: str, partitions: int, config: Mapping[str, str
     wait_until(lambda: _has_leaders(client, topic, partitions), f"leaders of {topic}")
 
 
+def delete(bootstrap: str, topic: str) -> None:
+    """Deletes a topic and waits until it is gone."""
+    client = admin(bootstrap)
+    _done(client.delete_topics([topic])[topic], f"delete topic {topic}")
+    wait_until(lambda: topic not in client.list_topics(timeout=TIMEOUT_SECONDS).topics, f"{topic} is gone")
+
+
+def committed(bootstrap: str, group: str) -> dict[int, int]:
+    """Partition -> offset that a group has committed there, on all of its topics; nothing where it has none."""
+    client = admin(bootstrap)
+    request = ConsumerGroupTopicPartitions(group)
+    found = _done(client.list_consumer_group_offsets([request])[group], f"list offsets of {group}")
+    return {place.partition: place.offset for place in found.topic_partitions if place.offset >= 0}
+
+
 def add_partition(bootstrap: str, topic: str, partitions: int) -> None:
     """Gives a topic one partition more: that many in all."""
     client = admin(bootstrap)
@@ -91,11 +106,16 @@ def commit(bootstrap: str, group: str, topic: str, offsets: Mapping[int, int]) -
 
 def shortest_session_ms(bootstrap: str) -> int:
     """The shortest session timeout that the broker allows its members."""
+    return max(int(broker_setting(bootstrap, "group.min.session.timeout.ms")), 1000)
+
+
+def broker_setting(bootstrap: str, name: str) -> str:
+    """A setting of the first broker that is known."""
     client = admin(bootstrap)
     broker = next(iter(client.list_topics(timeout=TIMEOUT_SECONDS).brokers))
     resource = _kafka.ConfigResource(_kafka.ResourceType.BROKER, str(broker))
     config = _done(client.describe_configs([resource])[resource], "describe the broker")
-    return max(int(config["group.min.session.timeout.ms"].value), 1000)
+    return str(config[name].value)
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = 40.0) -> None:

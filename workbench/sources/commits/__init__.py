@@ -8,8 +8,9 @@ broker's time of it in milliseconds since 1970, UTC:
   when it was written; 0: no member wrote it; null: not known), generation.
 - ``generations``: group, generation (KIP-848: epoch; null: the group was removed), protocol, members, joined and left (against the
   record before; null: nothing before), removed.
-- ``group_members``: group, generation, member_id, client_id, client_host, session_timeout_ms, topic and partitions (as assigned
-  with that generation; null where it is not in the record).
+- ``group_members``: group, generation, member_id, client_id, client_host, session_timeout_ms (null: the broker's own), topic and
+  partitions (as assigned then; null where it is not in the record), rebalance_timeout_ms (what clients give as
+  ``max.poll.interval.ms``), subscribed (topics; empty: a pattern, or not known).
 """
 
 from __future__ import annotations
@@ -43,13 +44,19 @@ class History:
     unknown: Mapping[str, int] = field(default_factory=dict)
 
 
-def commit_history(settings: Mapping[str, Any], group: str, most_records: int = MOST_RECORDS) -> History:
+def commit_history(
+    settings: Mapping[str, Any],
+    group: str,
+    most_records: int = MOST_RECORDS,
+    names: Mapping[str, str] | None = None,
+) -> History:
     """The history of one group, as far back as its partition of ``__consumer_offsets`` tells.
 
     Args:
         settings: librdkafka settings that reach the cluster.
         group: its name.
         most_records: at most so many records of the partition are read, the newest.
+        names: topic id -> topic, for the assignments of KIP-848 groups.
 
     Raises:
         AccessDenied: Read on ``__consumer_offsets`` is not granted.
@@ -59,5 +66,5 @@ def commit_history(settings: Mapping[str, Any], group: str, most_records: int = 
     Reads: Metadata, ListOffsets, Fetch.
     """
     found: Reading = read_group(settings, group, most_records)
-    rows = rows_of(group, found.events, whole=found.since_ms is None)
+    rows = rows_of(group, found.events, whole=found.since_ms is None, names=names)
     return History(rows.tables(), found.since_ms, found.cut, rows.unknown)

@@ -12,7 +12,7 @@ from workbench.sources.commits.fields import Damaged, Fields
 
 OFFSET_COMMIT = frozenset({0, 1})
 CLASSIC_GROUP, GROUP_EPOCH, MEMBER, TARGET, TARGET_MEMBER, CURRENT = 2, 3, 5, 6, 7, 8
-LATEST_OFFSET_COMMIT, LATEST_CLASSIC_GROUP, LATEST_MEMBER = 4, 4, 0
+LATEST_OFFSET_COMMIT, LATEST_CLASSIC_GROUP, LATEST_MEMBER, LATEST_CURRENT = 4, 4, 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Member:
     session_timeout_ms: int | None = None
     rebalance_timeout_ms: int | None = None
     assignment: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    subscribed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,15 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Assigned:
+    """What a member of a KIP-848 group holds now: topic ids with their partitions."""
+
+    group: str
+    member_id: str
+    assignment: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A record that was not understood, and why."""
 
@@ -92,7 +102,7 @@ class Other:
     group: str | None = field(default=None)
 
 
-Event = Commit | Generation | GroupRemoved | Epoch | Joined | Unknown | Other
+Event = Commit | Generation | GroupRemoved | Epoch | Joined | Assigned | Unknown | Other
 
 
 def group_of(key: bytes | None) -> str | None:
@@ -127,6 +137,8 @@ def _decoded(kind: int, group: str, key: Fields, value: bytes | None) -> Event:
         return Epoch(group, None) if value is None else _epoch(group, value)
     if kind == MEMBER:
         return _joined(group, key.text() or "", value)
+    if kind == CURRENT and value is not None:
+        return _assigned(group, key.text() or "", value)
     return Other(group)
 
 
@@ -169,11 +181,21 @@ def _classic_member(fields: Fields, version: int, consumer: bool) -> Member:
     client, host = fields.text(), fields.text()
     rebalance = fields.int32() if version >= 1 else None
     session = fields.int32()
-    fields.blob()  # its subscription
-    assignment = fields.blob()
+    subscription, assignment = fields.blob(), fields.blob()
     fields.tagged({})
     assigned = _assignment(assignment) if consumer and assignment else ()
-    return Member(member_id, client, host, instance, session, rebalance, assigned)
+    subscribed = _subscription(subscription) if consumer and subscription else ()
+    return Member(member_id, client, host, instance, session, rebalance, assigned, subscribed)
+
+
+def _subscription(data: bytes) -> tuple[str, ...]:
+    """ConsumerProtocolSubscription: its topics; nothing where a client of its own kind wrote something else."""
+    try:
+        fields = Fields(data)
+        fields.int16()
+        return tuple(topic or "" for topic in fields.array(Fields.text))
+    except Damaged:
+        return ()
 
 
 def _assignment(data: bytes) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -197,7 +219,21 @@ def _joined(group: str, member_id: str, value: bytes | None) -> Joined:
     _, fields = _versioned(value, LATEST_MEMBER, flexible_from=0)
     instance, _rack = fields.text(), fields.text()
     client, host = fields.text(), fields.text()
-    fields.array(Fields.text)  # its topics
+    subscribed = tuple(topic or "" for topic in fields.array(Fields.text))
     fields.text()  # its pattern of topics
     rebalance = fields.int32()
-    return Joined(group, Member(member_id, client, host, instance, None, rebalance))
+    return Joined(group, Member(member_id, client, host, instance, None, rebalance, subscribed=subscribed))
+
+
+def _assigned(group: str, member_id: str, value: bytes) -> Assigned:
+    _, fields = _versioned(value, LATEST_CURRENT, flexible_from=0)
+    fields.int32()  # its epoch
+    fields.int32()  # the one before
+    fields.int8()  # whether it still gives partitions back
+    return Assigned(group, member_id, tuple(fields.array(_partitions)))
+
+
+def _partitions(fields: Fields) -> tuple[str, tuple[int, ...]]:
+    found = fields.uuid(), tuple(fields.array(Fields.int32))
+    fields.tagged({})
+    return found

@@ -1,0 +1,116 @@
+"""Changes of a group between two readings of the same message: who lost the partition, and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.problems.history import SKEW_MS, broker_setting
+
+if TYPE_CHECKING:
+    from workbench.problems.rules import Case
+
+_SLACK_MS = 3_500  # between a member's last word and its end: one heartbeat, 3 s by default
+
+# One row a change of the group and partition that a member held (or that nobody is known to have held, where members were
+# replaced): who that was, and whether it was gone after.
+_CHANGES = """
+CREATE OR REPLACE TEMP TABLE changes AS
+WITH gens AS (
+    SELECT log_offset, at_ms, members, joined, "left", lag(log_offset) OVER (ORDER BY log_offset) AS before
+    FROM generations WHERE NOT removed),
+places AS (SELECT DISTINCT partition FROM reread),
+held AS (
+    SELECT g.*, p.partition, (SELECT arg_max(o, o.log_offset) FROM owned o
+        WHERE o.partition = p.partition AND o.log_offset < g.log_offset) AS owner
+    FROM gens g CROSS JOIN places p WHERE g.joined > 0 OR g."left" > 0),
+seen AS (
+    SELECT h.*, NOT EXISTS (SELECT 1 FROM seats s WHERE s.log_offset = h.log_offset AND s.member_id = h.owner.member_id) AS gone
+    FROM held h WHERE h.owner IS NULL AND h.joined > 0 AND h."left" > 0
+        OR EXISTS (SELECT 1 FROM seats s WHERE s.log_offset = h.before AND s.member_id = h.owner.member_id))
+SELECT s.log_offset, s.at_ms, s.members, s.joined, s."left", s.partition, s.owner.member_id AS member_id,
+       coalesce(s.gone, true) AS gone,
+       coalesce((SELECT max(x.session_timeout_ms) FROM seats x WHERE x.member_id = s.owner.member_id), {session}::BIGINT)
+           AS session_ms,
+       (SELECT max(x.rebalance_timeout_ms) FROM seats x WHERE x.member_id = s.owner.member_id) AS poll_ms,
+       (SELECT min(x.at_ms) FROM seats x WHERE x.log_offset > s.log_offset AND x.member_id <> s.owner.member_id
+            AND x.client_id = s.owner.client_id AND x.client_host = s.owner.client_host
+            AND NOT EXISTS (SELECT 1 FROM seats y WHERE y.log_offset = s.before AND y.member_id = x.member_id)) AS back_ms,
+       coalesce((SELECT max(m.at_ms) FROM moves m JOIN owned o ON o.partition = m.partition
+                 WHERE o.member_id = s.owner.member_id AND m.log_offset < s.log_offset AND m.log_offset > o.log_offset),
+                (SELECT min(x.at_ms) FROM seats x WHERE x.member_id = s.owner.member_id)) AS last_commit_ms,
+       coalesce((SELECT arg_max(m.committed_offset, m.log_offset) FROM moves m
+                 WHERE m.partition = s.partition AND NOT m.removed AND m.log_offset < s.log_offset), 0) AS committed_offset,
+       (SELECT max(r.first_ms) FROM reread r WHERE r.partition = s.partition AND r.first_ms <= s.at_ms) AS last_write_ms
+FROM seen s
+"""
+# evicted: gone one poll interval after its last commit, and back again. lost: gone one session timeout after its last sign of
+# life. emptied: gone, nobody else there. moved: the partition was taken from a live member, or from one that left in order.
+_KINDS = """
+CREATE OR REPLACE TEMP TABLE turnovers AS
+SELECT *, CASE
+    WHEN gone AND back_ms IS NOT NULL AND poll_ms IS NOT NULL AND {evicted} THEN 'evicted'
+    WHEN gone AND members = 0 THEN 'emptied'
+    WHEN gone AND session_ms IS NULL AND joined > 0 THEN 'lost'
+    WHEN gone AND session_ms IS NULL THEN 'either'
+    WHEN gone AND at_ms - greatest(last_commit_ms, coalesce(last_write_ms, last_commit_ms))
+        >= greatest(session_ms - {slack}, session_ms / 2) THEN 'lost'
+    ELSE 'moved' END AS kind
+FROM changes
+"""
+_EVICTED = "at_ms - last_commit_ms BETWEEN poll_ms * 0.9 AND poll_ms * 1.15 + {slack}"
+_EVICTED_BY_LOG = """({timed} OR EXISTS (SELECT 1 FROM service_log l WHERE l.at_ms BETWEEN changes.last_commit_ms
+    AND changes.back_ms + 60000 AND regexp_matches(concat_ws(' ', l.event, l.error),
+    'poll[ ._-]?interval|max[ ._-]?poll|CommitFailed', 'i')))"""
+# The change that cost a copy its commit: the first one after its first writing. A member that was evicted writes on until it
+# notices, so its partition may be written by both meanwhile.
+_MATCHED = f"""
+CREATE OR REPLACE TEMP TABLE turned AS
+WITH fits AS (
+    SELECT r.entry, t.kind, t.log_offset, t.partition, t.at_ms, t.last_commit_ms, CASE
+        WHEN t.kind = 'evicted' AND r.first_ms <= t.back_ms + {SKEW_MS} THEN 0
+        WHEN t.at_ms >= r.first_ms - {SKEW_MS} THEN 1 END AS rank
+    FROM reread r JOIN turnovers t ON t.partition = r.partition AND r."offset" >= t.committed_offset
+    WHERE r.timestamp_ms >= t.at_ms - {SKEW_MS})
+SELECT * FROM fits WHERE rank IS NOT NULL
+QUALIFY row_number() OVER (PARTITION BY entry ORDER BY rank, log_offset) = 1
+"""
+# Processing that went on while nothing was committed any more: first copies over a time in which the group had committed
+# several times before.
+_STUCK = f"""
+CREATE OR REPLACE TEMP TABLE stuck AS
+WITH gaps AS (
+    SELECT quantile_cont(gap, 0.5) AS usual_ms, count(*) AS gaps FROM (
+        SELECT at_ms - lag(at_ms) OVER (ORDER BY at_ms) AS gap FROM (SELECT DISTINCT at_ms FROM moves WHERE NOT removed))
+    WHERE gap > 0),
+spans AS (
+    SELECT t.log_offset, t.partition, any_value(t.kind) AS kind, min(t.at_ms) AS at_ms, min(r.first_ms) AS from_ms,
+           max(r.first_ms) AS to_ms, count(DISTINCT r.first_ms) AS writings
+    FROM turned t JOIN reread r USING (entry) WHERE r.first_ms <= t.at_ms + {SKEW_MS} GROUP BY t.log_offset, t.partition)
+SELECT s.*, g.usual_ms, s.writings >= 5 AND s.kind IN ('emptied', 'moved', 'either')
+       AND s.to_ms - s.from_ms >= greatest(3000, 5 * coalesce(g.usual_ms, 1000)) AS long
+FROM spans s CROSS JOIN gaps g
+"""
+_NONE = """
+CREATE OR REPLACE TEMP TABLE turned (entry BIGINT, kind VARCHAR, log_offset BIGINT, partition INTEGER, at_ms BIGINT,
+    last_commit_ms BIGINT, rank INTEGER);
+CREATE OR REPLACE TEMP TABLE stuck (log_offset BIGINT, partition INTEGER, kind VARCHAR, at_ms BIGINT, from_ms BIGINT,
+    to_ms BIGINT, writings BIGINT, usual_ms DOUBLE, long BOOLEAN)
+"""
+
+
+def create_turnovers(case: Case) -> None:
+    """Creates ``turned`` (copy -> the change that cost its commit: kind evicted, lost, emptied, moved, either) and ``stuck``.
+
+    ``stuck``: a change and partition -> from_ms, to_ms (first copies without a commit), usual_ms (between commits before),
+    long (whether that is far beyond what is usual).
+    """
+    case.con.execute(_NONE)
+    if not case.entries or not case.has("commit_history"):
+        return
+    session = broker_setting(case.evidence, "group.consumer.session.timeout.ms") or "NULL"
+    case.con.execute(_CHANGES.format(session=session if session.isdigit() else "NULL"))
+    timed = _EVICTED.format(slack=_SLACK_MS)
+    evicted = _EVICTED_BY_LOG.format(timed=timed) if case.has("service_log") else timed
+    case.con.execute(_KINDS.format(evicted=evicted, slack=_SLACK_MS))
+    case.con.execute(_MATCHED)
+    case.con.execute(_STUCK)
