@@ -156,15 +156,20 @@ def test_a_query_that_is_wrong_is_refused_in_prometheus_words():
     assert "refused the query: 1:3: parse error" in str(error)
 
 
-def test_redirects_without_end_and_to_somewhere_else():
-    def handle(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(302)
-        handler.send_header("Location", handler.path)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
+def test_a_redirect_is_not_followed_so_that_no_key_goes_elsewhere():
+    seen: list[str] = []
+    with answering(lambda handler: seen.append(handler.path)) as elsewhere:
 
-    with answering(handle) as url:
-        assert "redirects again and again" in str(error_of(url))
+        def handle(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(302)
+            handler.send_header("Location", f"{elsewhere}/login")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        with answering(handle) as url:
+            error = error_of(url, api_key="k", bearer_token="t")
+    assert str(error) == f"Prometheus at {url} sends us to {elsewhere.removeprefix('http://')}."
+    assert seen == []
 
 
 @pytest.mark.parametrize("status", [401, 403])

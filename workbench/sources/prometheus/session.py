@@ -42,18 +42,18 @@ def session_for(settings: Mapping[str, Any], timeout_seconds: float) -> Any:
     class Bounded(base):  # type: ignore[misc, valid-type]
         """Reads at most ``LARGEST_BYTES`` of an answer, and raises ours for what is no success."""
 
+        def get_redirect_target(self, _: Any) -> None:
+            """Nowhere: an API key would go along, and requests reads a redirect's body without a limit."""
+
         def send(self, request: Any, **options: Any) -> Any:
             options["timeout"] = options.get("timeout") or timeout_seconds
-            response = super().send(request, **{**options, "stream": True})
-            if response.is_redirect:
-                return response
+            response = super().send(request, **{**options, "stream": True, "allow_redirects": False})
             _read_bounded(response, timeout_seconds)
             if response.status_code >= 300 and request.url.startswith(str(settings["url"])):
                 raise of_status(response, str(settings["url"]))
             return response
 
     made = Bounded()
-    made.max_redirects = 3
     # A proxy or a .netrc of the environment is for other machines.
     made.trust_env = urlsplit(str(settings["url"])).hostname not in _LOOPBACK
     _authenticate(made, settings)
@@ -175,14 +175,14 @@ def _mapped_by_kind(error: BaseException, url: str) -> BaseException:
         error, requests.exceptions.JSONDecodeError | LookupError | TypeError | AttributeError | RecursionError
     ):
         return no_prometheus(url)
-    if isinstance(error, requests.exceptions.TooManyRedirects):
-        return _unavailable(url, "redirects again and again", "Check the address and the login in the profile.", False)
     if isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError):
         return _unavailable(url, "cannot be reached", "Check prometheus.url, and that it runs.")
     if isinstance(error, requests.exceptions.RequestException | OSError):
         return _unavailable(
             url, f"could not be asked ({type(error).__name__})", "Check prometheus in the profile.", False
         )
+    if type(error).__module__.startswith("prometheus_api_client"):
+        return no_prometheus(url)
     if type(error).__module__.startswith("authlib"):
         hint = "Check token_url, client_id, client_secret and scope."
         return AccessDenied(
@@ -208,6 +208,11 @@ def of_status(response: Any, url: str) -> SourceError:
         )
     if status == 404:
         return no_prometheus(url)
+    if status < 400:
+        where = urlsplit(str(response.headers.get("Location") or "")).netloc.rpartition("@")[2]
+        where = "".join(char for char in where if char.isprintable())[:_LONGEST_REASON]
+        hint = "Redirects are not followed: write that address in prometheus.url, or check the login."
+        return _unavailable(url, f"sends us to {where or 'another page'}", hint, False)
     because = f": {said}" if said else ""
     return _unavailable(url, f"answered HTTP {status}{because}", "Try again; its own log says more.", status >= 429)
 
