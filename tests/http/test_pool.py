@@ -1,0 +1,73 @@
+"""Connections to the endpoint are pooled by httpx: bounded, and whoever waits for one gets it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import httpx
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from workbench.integration.auth import BearerAuth
+from workbench.integration.config import Authentication, Pool, Protocol
+from workbench.integration.endpoint import async_endpoint_client, endpoint_client
+from workbench.integration.serving import serving
+from workbench.sandbox.tokens import token_endpoint
+
+MOST = 2
+
+
+class Busy:
+    """Answers slowly enough that requests overlap, and counts how many there are at a time, and over which connections."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.peers: set[int] = set()
+        self.lock = threading.Lock()
+        self.app = Starlette(routes=[Route("/", self.answer)])
+
+    async def answer(self, request) -> JSONResponse:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.peers.add(request.client.port)
+        await asyncio.sleep(0.02)
+        with self.lock:
+            self.now -= 1
+        return JSONResponse({})
+
+
+def test_many_requests_share_few_connections_and_all_are_answered():
+    busy = Busy()
+
+    async def many(url: str) -> list[int]:
+        protocol = Protocol(endpoint=url, timeout=60_000)
+        async with async_endpoint_client(protocol, Pool(max_connections=MOST), trust_env=False) as client:
+            answers = await asyncio.gather(*(client.get("/") for _ in range(30)))
+        return [answer.status_code for answer in answers]
+
+    with serving(busy.app) as url:
+        assert asyncio.run(many(url)) == [200] * 30
+    assert busy.most <= MOST
+    assert len(busy.peers) <= MOST
+
+
+def test_an_expired_token_is_replaced_at_a_real_endpoint():
+    """The service refuses the first token, as after a rotation of keys; the client fetches another and goes on."""
+    with token_endpoint({"svc": "hush"}) as tokens:
+
+        async def answer(request) -> JSONResponse:
+            good = tokens.accepts(request.headers["authorization"].removeprefix("Bearer "))
+            return JSONResponse({}, 200 if good else 401)
+
+        wanted = Authentication(type="Bearer", token_endpoint=tokens.token_url, client_id="svc", client_secret="hush")
+        with serving(Starlette(routes=[Route("/", answer)])) as url:
+            protocol = Protocol(endpoint=url, authentication=wanted)
+            with endpoint_client(protocol, Pool(), trust_env=False) as client:
+                assert isinstance(client.auth, BearerAuth)
+                assert client.get("/").status_code == httpx.codes.OK
+                tokens.rotate()
+                assert client.get("/").status_code == httpx.codes.OK
+        assert tokens.issued == 2

@@ -1,0 +1,53 @@
+"""HTTP clients for the ``protocol`` section of integration.yml: pooled, authenticated, with timeouts (httpx)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from workbench.integration.auth import ApiKeyAuth, BearerAuth, TokenSource
+from workbench.integration.config import Authentication, OAuth, Pool, Protocol
+
+
+def endpoint_client(protocol: Protocol, pool: Pool, **more: Any) -> httpx.Client:
+    """A client for the endpoint; share one, it is the pool of connections.
+
+    A request that finds all connections in use waits for one, up to ``timeout``.
+
+    Args:
+        protocol: endpoint, authentication and timeout.
+        pool: how many connections.
+        more: of ``httpx.Client``.
+
+    Raises:
+        ConfigError: the credentials cannot be used.
+    """
+    return httpx.Client(**_settings(protocol, pool), **more)
+
+
+def async_endpoint_client(protocol: Protocol, pool: Pool, **more: Any) -> httpx.AsyncClient:
+    """The same for asyncio.
+
+    Raises:
+        ConfigError: the credentials cannot be used.
+    """
+    return httpx.AsyncClient(**_settings(protocol, pool), **more)
+
+
+def _settings(protocol: Protocol, pool: Pool) -> dict[str, Any]:
+    most = pool.max_connections
+    return {
+        "base_url": protocol.endpoint,
+        "auth": _auth(protocol.authentication) if protocol.authentication else None,
+        "timeout": httpx.Timeout(protocol.timeout / 1000),
+        "limits": httpx.Limits(max_connections=most, max_keepalive_connections=most),
+        "follow_redirects": False,  # credentials are for this endpoint alone
+    }
+
+
+def _auth(wanted: Authentication) -> httpx.Auth:
+    if wanted.type == "ApiKey":
+        return ApiKeyAuth(wanted.api_key.get_secret_value() if wanted.api_key else "")
+    names = ("token_endpoint", "client_id", "client_secret", "scope")
+    return BearerAuth(TokenSource(OAuth.model_validate({name: getattr(wanted, name) for name in names})))
