@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workbench.cli.integration_run import run
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.integration.config import IntegrationConfig
 
 app = typer.Typer(no_args_is_help=True, help="The reference integration: its formats, and its HTTP side.")
+app.command("run")(run)
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="An integration.yml; topics, group and brokers are taken from it.")
