@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,9 +14,14 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from scripts.dashboards import dashboard
 from tests.conftest import Observed
+from tests.kafka.integration_parts import Service, running
 from workbench.config import Profile
 from workbench.errors import SourceError, SourceUnavailable
+from workbench.integration.failures import PermanentError, TransientError
+from workbench.integration.monitoring import Health, monitored
+from workbench.integration.records import Record
 from workbench.sources import connect
 from workbench.sources.doctor import diagnose_access
 from workbench.sources.prometheus import Prometheus, errors, history, replication, standing
@@ -169,6 +175,59 @@ def test_errors_that_an_integration_counts(prometheus: Prometheus, observed: Obs
     assert (row["kind"], row["exporter"]) == ("transient", "integration")
     assert row["count"] > 0
     assert row["per_second"] == pytest.approx(row["count"] / 61)
+
+
+def faults() -> Callable[[Record], None]:
+    """Refuses each tenth record, and lets another tenth pass at the second attempt."""
+    tried: set[str] = set()
+
+    def fault(record: Record) -> None:
+        name = record.message_id or ""
+        if name.endswith("3"):
+            raise PermanentError("bad format")
+        if name.endswith("7") and name not in tried:
+            tried.add(name)
+            raise TransientError("mail server is away")
+
+    return fault
+
+
+def test_the_reference_integration_is_seen_through_prometheus(
+    prometheus: Prometheus, observed: Observed, topic_name: str
+):
+    """What it processes, buries and has left, in the expressions of its dashboard and as a group's past."""
+    service = Service(observed.kafka.bootstrap, topic_name, "least", "classic", faults()).open()
+    done = f'sum(messages_processed_total{{topic="{service.source}"}})'
+    try:
+        with monitored(service.metrics, Health()) as address, running(service.consumer()):
+            observed.stack.scrape_integration(address.removeprefix("http://"))
+            for total in (50, 100):
+                service.send(range(total - 50, total))
+                eventually(lambda total=total: prometheus.query(f"{done} == {total}").num_rows)
+            lag_of = f'consumer_lag_records{{group="{service.group}"}} == 0'
+            eventually(lambda: prometheus.query(lag_of).num_rows == service.partitions)
+            answered = {text: prometheus.query(text).num_rows for text in _integration_dashboard(service.source)}
+            prometheus._names = None
+            now = datetime.now(UTC)
+            counted = errors(prometheus, now - timedelta(minutes=2), now)
+            now_ms = round(time.time() * 1000)
+            past_of, _ = eventually(lambda: standing(prometheus, service.group, now_ms - 30_000, now_ms))
+    finally:
+        observed.stack.scrape_integration()
+    silent = [text for text, rows in answered.items() if not rows]
+    # No breaker, no failed send and no broken connection in this service.
+    assert [text for text in silent if not re.search("circuit_breaker|send_failures|connection_errors", text)] == []
+    failed = {(row["name"], row["kind"]) for row in counted.rows() if row["topic"] == service.source}
+    assert failed == {("message_processing_failures_total", kind) for kind in ("permanent", "transient")}
+    last = {one.partition: one for one in past_of if one.topic == service.source}
+    assert sum(one.log_end_offset or 0 for one in last.values()) == 100
+    assert sum(one.committed_offset or 0 for one in last.values()) == 100
+
+
+def _integration_dashboard(topic: str) -> list[str]:
+    """Its expressions as Grafana asks them, for one topic."""
+    found = [target["expr"] for panel in dashboard("integration")["panels"] for target in panel["targets"]]
+    return [text.replace("$topic", f"{topic}.*").replace("$__rate_interval", "1m") for text in found]
 
 
 def test_sources_have_it_where_the_profile_names_one(observed: Observed):
