@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 
 import httpx
 from starlette.applications import Starlette
@@ -11,8 +12,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from workbench.integration.auth import BearerAuth
-from workbench.integration.config import Authentication, Pool, Protocol
+from workbench.integration.config import Authentication, Pool, Protocol, parse_integration
 from workbench.integration.endpoint import async_endpoint_client, endpoint_client
+from workbench.integration.formats import Notification
+from workbench.integration.metrics import Metrics
+from workbench.integration.service import HttpDelivery
 from workbench.integration.serving import serving
 from workbench.sandbox.tokens import token_endpoint
 
@@ -52,6 +56,22 @@ def test_many_requests_share_few_connections_and_all_are_answered():
         assert asyncio.run(many(url)) == [200] * 30
     assert busy.most <= MOST
     assert len(busy.peers) <= MOST
+
+
+def test_notifications_are_delivered_with_the_credentials_of_the_file():
+    seen = []
+
+    async def answer(request) -> JSONResponse:
+        seen.append((request.headers["x-api-key"], request.headers["idempotency-key"], (await request.json())["email"]))
+        return JSONResponse({})
+
+    with serving(Starlette(routes=[Route("/notify", answer, methods=["POST"])])) as url:
+        endpoint = {"endpoint": f"{url}/notify", "authentication": {"type": "ApiKey", "apiKey": "hush"}}
+        flow = {"producer": {"brokers": "b:1"}, "consumer": {"brokers": "b:1", "groupId": "g"}}
+        delivery = HttpDelivery(parse_integration({"integration": flow, "protocol": endpoint}), Metrics())
+        delivery(Notification(message_id="m-1", id="1", email="a@b.c", created_at=datetime.now(UTC)))
+        delivery.close()
+    assert seen == [("hush", "m-1", "a@b.c")]
 
 
 def test_an_expired_token_is_replaced_at_a_real_endpoint():

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from workbench.encryption import Keyring
 from workbench.errors import UsageError
 from workbench.integration.breaker import CircuitBreaker
 from workbench.integration.config import IntegrationConfig
 from workbench.integration.consumer import MessageConsumer
 from workbench.integration.deadletters import DeadLetterHandler
+from workbench.integration.endpoint import endpoint_client
 from workbench.integration.formats import Notification
 from workbench.integration.librdkafka import consumer_settings, producer_settings
 from workbench.integration.metrics import Metrics
@@ -64,24 +64,47 @@ class NotificationHandler:
         sink: where notifications go.
         deliver: also hands each to somebody; an error of it is the message's error. None: nobody.
         transformer: reads and maps events.
+        keyring: opens events and encrypts notifications; an event in clear is refused then. None: nothing is encrypted.
     """
 
-    def __init__(self, sink: str, deliver: Deliver | None = None, transformer: DataTransformer | None = None) -> None:
+    def __init__(
+        self,
+        sink: str,
+        deliver: Deliver | None = None,
+        transformer: DataTransformer | None = None,
+        keyring: Keyring | None = None,
+    ) -> None:
         self._sink = sink
         self._deliver = deliver
         self._transformer = transformer or DataTransformer()
+        self._keyring = keyring
 
     def __call__(self, record: Record) -> list[Outgoing]:
         """The output for a record.
 
         Raises:
             InvalidMessage: it cannot be processed, now or later.
+            EncryptionError: it cannot be opened: altered, in clear, or no key for it.
         """
-        notification = self._transformer.transform(self._transformer.event(record))
+        notification = self._transformer.transform(self._transformer.event(self._opened(record)))
         if self._deliver is not None:
             self._deliver(notification)
-        headers = ((MESSAGE_TYPE, b"notification.sent"),)
-        return [Outgoing(self._sink, notification.to_wire(), record.key, notification.message_id, headers)]
+        value, key_id = self._sealed(notification)
+        headers = ((MESSAGE_TYPE, b"notification.sent"), *key_id)
+        return [Outgoing(self._sink, value, record.key, notification.message_id, headers)]
+
+    def _opened(self, record: Record) -> Record:
+        if self._keyring is None:
+            return record
+        message_id = record.message_id or ""
+        clear = self._keyring.decrypt(record.value or b"", record.headers, topic=record.topic, message_id=message_id)
+        return record._replace(value=clear)
+
+    def _sealed(self, notification: Notification) -> tuple[bytes, list[tuple[str, bytes]]]:
+        wire = notification.to_wire()
+        if self._keyring is None:
+            return wire, []
+        return self._keyring.encrypt(wire, topic=self._sink, message_id=notification.message_id)
 
 
 class HttpDelivery:
@@ -96,8 +119,7 @@ class HttpDelivery:
         if config.protocol is None:
             raise UsageError("There is no endpoint to deliver to.", hint="Add protocol.endpoint to integration.yml.")
         settings = config.integration.circuit_breaker
-        limits = httpx.Limits(max_connections=config.integration.pool.max_connections)
-        self._client = httpx.Client(timeout=config.protocol.timeout / 1000, limits=limits)
+        self._client = endpoint_client(config.protocol, config.integration.pool)
         self._endpoint = config.protocol.endpoint
         self._breaker = CircuitBreaker(
             "notification-endpoint",
@@ -158,7 +180,7 @@ def build(
     return MessageConsumer(
         consumer_settings(config),
         [config.source],
-        NotificationHandler(config.sink, delivery),
+        NotificationHandler(config.sink, delivery, keyring=_keyring(config)),
         _outlet(config, options, metrics, tracing),
         retry=RetryHandler(
             attempts=retry.max_retries + 1,
@@ -170,6 +192,15 @@ def build(
         metrics=metrics,
         tracing=tracing,
     )
+
+
+def _keyring(config: IntegrationConfig) -> Keyring | None:
+    """The keys of ``integration.encryption``; None where nothing is encrypted."""
+    wanted = config.integration.encryption
+    if wanted is None:
+        return None
+    keys = {key_id: key.get_secret_value() for key_id, key in wanted.encryption_keys.items()}
+    return Keyring.from_hex(keys, wanted.active_key)
 
 
 def _outlet(config: IntegrationConfig, options: ServiceOptions, metrics: Metrics, tracing: Tracing) -> Outlet:
