@@ -94,6 +94,21 @@ def test_a_topic_of_an_old_format_goes_on_where_it_was():
     assert len(wire.asked) == 1, "it is not tried again"
 
 
+def test_a_cluster_that_the_wire_reader_cannot_reach_is_tried_once(monkeypatch):
+    """Each try costs seconds, and each topic of a scan asks."""
+    tried = []
+
+    def refuse(*_):
+        tried.append(1)
+        raise NotForWire("no connection")
+
+    monkeypatch.setattr("workbench.capture.wire.reader.WireReader", refuse)
+    reader = fallback("auto", wire=None, client=Ends(Chunk(None, {0: 10, 1: 20})))
+    for topic in ("t", "u"):
+        assert [chunk.positions for chunk in reader.read(topic, RANGES, set(), lambda: False)] == [{0: 10, 1: 20}]
+    assert len(tried) == 1
+
+
 def test_who_insists_on_the_wire_reader_gets_the_reason():
     reader = fallback("wire", wire=Ends(error=NotForWire("old")), client=Ends())
     with pytest.raises(NotForWire, match="old"):

@@ -94,6 +94,7 @@ class _Wire:
         self._settings, self._spec = client_settings, spec
         self._wire: Reader | None = None
         self._client: Reader | None = None
+        self._unreachable = False
         self._not_for_wire: set[str] = set()
 
     def close(self) -> None:
@@ -106,7 +107,7 @@ class _Wire:
     ) -> Iterator[Chunk]:
         reached: dict[int, int] = {}
         errors: dict[int, str] = {}
-        if topic not in self._not_for_wire:
+        if topic not in self._not_for_wire and not self._unreachable:
             try:
                 for chunk in self._by_wire(topic, ranges, want, stopped):
                     reached |= chunk.positions
@@ -116,6 +117,8 @@ class _Wire:
             except NotForWire:
                 if self._spec.reader == "wire":
                     raise
+                # Without a connection no topic can be read; with one, this topic's messages are of an old format.
+                self._unreachable = self._wire is None
                 self._not_for_wire.add(topic)
         rest = [dataclasses.replace(one, start_offset=reached.get(one.partition, one.start_offset)) for one in ranges]
         for chunk in self._by_client().read(topic, rest, want, stopped):

@@ -11,6 +11,8 @@
 
 enum { WANT_KEY = 1, WANT_VALUE = 2, WANT_HEADERS = 4 };
 enum { SMALLEST_RECORD = 7, SMALLEST_HEADER = 2 };
+/* Arrow's readers may look at whole words, a little beyond the last value. */
+enum { PADDING = 64 };
 
 /* ---- Block: memory that Arrow arrays can keep ---- */
 
@@ -359,8 +361,14 @@ static PyObject *as_block(Column *column) {
     char *exact;
     if (!block)
         return NULL;
-    exact = PyMem_RawRealloc(column->data, column->size ? column->size : 1);
-    block->data = exact ? exact : column->data;
+    exact = PyMem_RawRealloc(column->data, column->size + PADDING);
+    if (!exact) {
+        block->data = NULL;
+        Py_DECREF(block);
+        return PyErr_NoMemory();
+    }
+    memset(exact + column->size, 0, PADDING);
+    block->data = exact;
     block->size = (Py_ssize_t)column->size;
     column->data = NULL;
     return (PyObject *)block;
