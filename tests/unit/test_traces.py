@@ -157,6 +157,14 @@ def test_jaeger_is_searched_by_ids_and_coordinates_and_only_what_matches_is_take
     assert jaeger(answers).find(SpanQuery(places=(("in", 4, 41),))).spans == []
 
 
+def test_a_search_over_many_services_and_places_is_bounded_and_says_so():
+    asked: list[httpx.URL] = []
+    answers = {"/api/v3/services": {"services": [f"s{n}" for n in range(30)]}, "/api/traces": {"data": []}}
+    found = jaeger(answers, asked).find(SpanQuery(places=tuple(("in", 0, n) for n in range(20))))
+    assert len(asked) == 201
+    assert "200 of" in found.failures["searches"]
+
+
 def test_tempo_is_asked_for_traces_searches_and_links():
     asked: list[httpx.URL] = []
     packed = otlp_span(base64.b64encode(bytes.fromhex(OTHER)).decode(), base64.b64encode(bytes.fromhex(SPAN)).decode())

@@ -17,6 +17,7 @@ from workbench.sources.traces.spans import ATTRIBUTES, KINDS, EventRow, SpanRow,
 from workbench.sources.traces.store import HttpStore
 
 MOST_SERVICES = 40
+MOST_SEARCHES = 200
 TRACES_A_SEARCH = 20
 LOOK_BACK = timedelta(days=14)
 
@@ -63,7 +64,11 @@ class Jaeger(HttpStore):
         services = self.services()
         if len(services) > MOST_SERVICES:
             found.failures["services"] = f"{len(services)} services are known, {MOST_SERVICES} of them were asked"
-        for service, tags in product(services[:MOST_SERVICES], list(_tags(query))):
+        asked = list(product(_tags(query), services[:MOST_SERVICES]))
+        for number, (tags, service) in enumerate(asked):
+            if number >= MOST_SEARCHES or self.is_late():
+                found.failures["searches"] = f"{number} of {len(asked):,} searches were made; then it was given up"
+                break
             self._search_one(service, tags, query, found)
         return ()
 
@@ -99,10 +104,13 @@ class Jaeger(HttpStore):
 
 
 def _tags(query: SpanQuery) -> Iterator[dict[str, str]]:
-    ids = (*query.message_ids, *map(dotted, query.places))
-    yield from ({name: one} for name, one in product(ATTRIBUTES["message_id"], dict.fromkeys(ids)))
-    for (topic, _, offset), where, at in product(query.places, ATTRIBUTES["destination"], ATTRIBUTES["offset"]):
-        yield {where: topic, at: str(offset)}
+    """What to search for: the ids, then one place after the other, under each name that they may have."""
+    yield from ({name: one} for one, name in product(query.message_ids, ATTRIBUTES["message_id"]))
+    for place in query.places:
+        topic, _, offset = place
+        for where, at in product(ATTRIBUTES["destination"], ATTRIBUTES["offset"]):
+            yield {where: topic, at: str(offset)}
+        yield from ({name: dotted(place)} for name in ATTRIBUTES["message_id"])
 
 
 def take_older(answer: Any, found: Found) -> None:

@@ -24,6 +24,7 @@ class HttpStore(ABC):
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.where = endpoint.url
+        self._deadline = float("inf")
 
     def close(self) -> None:
         """Frees connections."""
@@ -32,11 +33,16 @@ class HttpStore(ABC):
     def find(self, query: SpanQuery) -> Found:
         """The spans of a query; what could not be had is told in ``failures``, never raised."""
         found = Found()
+        self._deadline = time.monotonic() + PATIENCE * self.endpoint.timeout_seconds
         asking = _Asking(self, found)
         asking.traces(query.trace_ids)
         asking.search(query)
         asking.linking()
         return found
+
+    def is_late(self) -> bool:
+        """Whether the patience with the query that is being asked is at its end."""
+        return time.monotonic() > self._deadline
 
     @abstractmethod
     def trace(self, trace_id: str, found: Found) -> None:
@@ -65,7 +71,6 @@ class _Asking:
     def __init__(self, store: HttpStore, found: Found) -> None:
         self._store, self._found = store, found
         self._asked: dict[str, None] = {}
-        self._deadline = time.monotonic() + PATIENCE * store.endpoint.timeout_seconds
         self._away = False
 
     def traces(self, trace_ids: Iterable[str]) -> None:
@@ -95,7 +100,7 @@ class _Asking:
     def _try(self, subject: str, ask: Any, *given: Any) -> Any:
         if self._away:
             return None
-        if time.monotonic() > self._deadline:
+        if self._store.is_late():
             self._found.failures.setdefault("time", f"{self._store.name} took too long: not everything was asked")
             return None
         try:
