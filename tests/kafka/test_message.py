@@ -179,7 +179,7 @@ def _endless(request: BaseHTTPRequestHandler) -> None:
 )  # fmt: skip
 def test_a_store_that_misbehaves_costs_its_spans_and_one_sentence(flow: Flow, answer: Any, words: str, tmp_path: Path):
     with serving(answer) as address:
-        store = {"kind": "jaeger", "url": address, "timeout_seconds": 20 if answer is _endless else 3}
+        store = {"kind": "jaeger", "url": address, "timeout_seconds": 3 if answer is _dripping else 60}
         report = told(flow, tmp_path, store, message_id=flow.ids["delivered"])
     assert (report.facts["outcome"], report.verdict) == ("delivered", "ok")
     (said,) = [note.summary for note in report.notes if note.summary.startswith("spans")]

@@ -86,9 +86,16 @@ class Endpoint:
         retrying = stamina.retry_context(
             on=_may_pass, attempts=ATTEMPTS, timeout=self.timeout_seconds, wait_initial=0.1, wait_max=1.0
         )
+        last: SourceUnavailable | None = None
         for attempt in retrying:
             with attempt:
-                return self._once(path, params or {}, headers or {}, deadline)
+                if last is not None and time.monotonic() >= deadline:
+                    raise last.with_traceback(None)  # what it said says more than that there is no time left
+                try:
+                    return self._once(path, params or {}, headers or {}, deadline)
+                except SourceUnavailable as error:
+                    last = error
+                    raise
         raise AssertionError("a retry context ends with a result or an error")
 
     def _once(self, path: str, params: Params, headers: Mapping[str, str], deadline: float) -> Any:
@@ -109,7 +116,7 @@ class Endpoint:
 
     def _body(self, answer: httpx.Response, deadline: float) -> bytes:
         parts, size = [], 0
-        for part in answer.iter_bytes(_MIB):
+        for part in answer.iter_bytes():  # as it comes: a full chunk of a slow answer would be waited for
             size += len(part)
             if size > self.max_bytes:
                 raise self._failed(
