@@ -36,7 +36,7 @@ _AUTH = frozenset(
      "client_secret", "scope"}
 )  # fmt: skip
 _NESTED: Mapping[str, frozenset[str]] = {
-    "prometheus": _AUTH | {"url", "timeout_seconds"},
+    "prometheus": _AUTH | {"url", "timeout_seconds", "matchers"},
     "traces": _AUTH | {"kind", "url", "path", "timeout_seconds"},
     "logs": _AUTH | {"kind", "url", "path", "names", "timeout_seconds"},
     "registry": _AUTH | {"kind", "url", "timeout_seconds"},

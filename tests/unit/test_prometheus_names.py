@@ -12,8 +12,8 @@ from workbench.config import Profile
 from workbench.errors import ConfigError
 from workbench.sources.prometheus import METRICS, Prometheus, step_for
 from workbench.sources.prometheus.client import MOST_POINTS
+from workbench.sources.prometheus.moments import Standing, Told, _joined
 from workbench.sources.prometheus.names import known, quoted
-from workbench.sources.prometheus.standing import Standing, _joined
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -44,6 +44,8 @@ def test_topics_and_groups_are_values_never_parts_of_the_query():
     assert metric.selector(["a.b", "c"], hostile) == (
         'kafka_consumergroup_lag{topic=~"a\\\\.b|c",consumergroup="x\\"} or vector(1) #\\n\\\\"}'
     )
+    assert metric.selector(more='cluster="a"') == 'kafka_consumergroup_lag{cluster="a"}'
+    assert Prometheus({"url": "http://h", "matchers": '{cluster="a"}'}).matchers == 'cluster="a"'
     assert quoted("é") == '"é"'
 
 
@@ -76,11 +78,16 @@ def test_no_secret_shows():
     assert "pass" not in repr(Prometheus({"url": "http://" + "user:pass" + "@h"}))
 
 
-def test_an_offset_that_no_exporter_tells_follows_from_the_other_and_the_lag():
+def test_an_offset_that_is_not_told_follows_from_what_the_same_exporter_says():
     facts = {
-        "log_end_offset": {("t", 0, 1): 120, ("t", 1, 1): 9, ("other", 0, 1): 5},
-        "committed_offset": {("t", 2, 1): 40, ("t", 3, 1): 7},
-        "lag": {("t", 0, 1): 20, ("t", 2, 1): 2, ("t", 4, 1): 3},
+        "log_end_offset": {("t", 0, 1): Told(120, "a"), ("t", 1, 1): Told(9, "a"), ("t", 5, 1): Told(9, "a")},
+        "committed_offset": {("t", 2, 1): Told(40, "a"), ("t", 3, 1): Told(7, "a")},
+        "lag": {
+            ("t", 0, 1): Told(20, "a"),
+            ("t", 2, 1): Told(2, "a"),
+            ("t", 4, 1): Told(3, "a"),
+            ("t", 5, 1): Told(3, "b"),
+        },
     }
     assert _joined(facts) == [
         Standing("t", 0, 1, 100, 120),

@@ -2,7 +2,7 @@
 
 from workbench.sources.prometheus.client import Prometheus, step_for
 from workbench.sources.prometheus.facts import errors, history, replication
+from workbench.sources.prometheus.moments import Standing, standing
 from workbench.sources.prometheus.names import METRICS, Metric
-from workbench.sources.prometheus.standing import Standing, standing
 
 __all__ = ["METRICS", "Metric", "Prometheus", "Standing", "errors", "history", "replication", "standing", "step_for"]

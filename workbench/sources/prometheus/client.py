@@ -36,7 +36,7 @@ class Prometheus:
     answer in memory.
 
     Args:
-        settings: a profile's ``prometheus`` table.
+        settings: a profile's ``prometheus`` table; ``matchers`` in it choose the profile's cluster among several.
         timeout_seconds: where the table has none.
 
     Raises:
@@ -48,6 +48,7 @@ class Prometheus:
         if urlsplit(self.url).scheme not in {"http", "https"}:
             raise ConfigError("prometheus.url must begin with http:// or https://.")
         self.timeout_seconds = _seconds(settings.get("timeout_seconds"), timeout_seconds)
+        self.matchers = str(settings.get("matchers") or "").strip().strip(",{}")
         self._settings = {**settings, "url": self.url}
         self._names: frozenset[str] | None = None
 

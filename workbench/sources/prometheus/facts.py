@@ -40,6 +40,7 @@ def history(
     since: datetime,
     until: datetime,
     step_seconds: float | None = None,
+    facts: Sequence[Fact] = OVER_TIME,
 ) -> Answer:
     """Log ends, log starts, committed offsets and lag over time, from the first exporter that has each of them.
 
@@ -50,6 +51,7 @@ def history(
         since: begin of the window.
         until: its end.
         step_seconds: between samples; see ``Prometheus.query_range``.
+        facts: which of them.
 
     Returns:
         at_ms int64, topic, partition int32, group (null: a fact of the log), fact (``log_end_offset``,
@@ -63,7 +65,7 @@ def history(
     """
     rows: list[tuple[Any, ...]] = []
     failures: dict[str, str] = {}
-    for fact in OVER_TIME if group is not None else OVER_TIME[:2]:
+    for fact in facts if group is not None else [fact for fact in facts if fact not in _OF_GROUP]:
         found, why = _fact_over_time(prometheus, fact, topics, group, (since, until, step_seconds))
         rows += found
         if why:
@@ -82,7 +84,9 @@ def _fact_over_time(
     why = _nobody(fact)
     for metric in known(prometheus.names(), fact):
         of_group = group if fact in _OF_GROUP else None
-        query = f"max by ({', '.join(metric.labels.values())}) ({metric.selector(topics, of_group)})"
+        query = (
+            f"max by ({', '.join(metric.labels.values())}) ({metric.selector(topics, of_group, prometheus.matchers)})"
+        )
         try:
             table = prometheus.query_range(query, *window)
         except SourceError as error:
@@ -130,8 +134,8 @@ def _replication_of(
     prometheus: Prometheus, metric: Metric, topics: Sequence[str], at: datetime | None, failures: dict[str, str]
 ) -> Iterable[tuple[Any, ...]]:
     # Each broker counts the partitions that it leads; of the controllers only the active one counts, the others say 0.
-    total = f"sum({metric.selector()})"
-    by = f"max by ({', '.join(metric.labels.values())}) ({metric.selector(topics)})"
+    total = f"sum({metric.selector(more=prometheus.matchers)})"
+    by = f"max by ({', '.join(metric.labels.values())}) ({metric.selector(topics, more=prometheus.matchers)})"
     try:
         table = prometheus.query(by if metric.labels else total, at)
     except SourceError as error:
@@ -163,7 +167,8 @@ def errors(prometheus: Prometheus, since: datetime, until: datetime) -> Answer:
     for metric in metrics:
         by = ", ".join(metric.labels.values())
         try:
-            table = prometheus.query(f"sum by ({by}) (increase({metric.selector()}[{seconds}s])) > 0", until)
+            grown = f"increase({metric.selector(more=prometheus.matchers)}[{seconds}s])"
+            table = prometheus.query(f"sum by ({by}) ({grown}) > 0", until)
         except SourceError as error:
             failures[metric.name] = str(error)
             continue

@@ -45,9 +45,15 @@ class Metric:
     unit: float = 1.0
     counter: bool = False
 
-    def selector(self, topics: Sequence[str] = (), group: str | None = None) -> str:
-        """The series of these topics and this group, as PromQL; without a choice, or without the label, all of them."""
-        chosen = [self.matchers] if self.matchers else []
+    def selector(self, topics: Sequence[str] = (), group: str | None = None, more: str = "") -> str:
+        """The series of these topics and this group, as PromQL; without a choice, or without the label, all of them.
+
+        Args:
+            topics: empty means all.
+            group: None means all.
+            more: a profile's own matchers, for example ``cluster="orders"``.
+        """
+        chosen = [text for text in (self.matchers, more) if text]
         if topics and "topic" in self.labels:
             chosen.append(f"{self.labels['topic']}=~{quoted('|'.join(re.escape(topic) for topic in topics))}")
         if group is not None and "group" in self.labels:
