@@ -357,7 +357,7 @@ def test_causes_of_later_rules_are_undecided_while_something_is_open() -> None:
     world.flow(ids(100), lost=ids(70)[50:])
     world.commit()
     reasons = {item.code: item.reason for item in diagnose(world).undecided}
-    assert "commit history" in reasons["loss-offsets-expired"]
+    assert "second cluster" in reasons["loss-mirror-gap"]
     assert "__consumer_offsets" in reasons["loss-offset-reset-latest"]
 
 

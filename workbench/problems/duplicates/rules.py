@@ -193,9 +193,9 @@ def crash_before_commit(case: Case) -> Ruling:
     Confirmed where the group's history shows the partition's member gone one session timeout after its last sign of life
     (where that is known; else replaced in one and the same generation), without the group being empty between, and the
     message lies above what was committed by then, written once before and once after. Suspected where a sink holds more
-    copies of a message than the source does, written at different times, and nothing else in the history explains them. Ruled
-    out where no sink holds more copies than the source, or a rewind, another group, failed commits, an eviction or a rebalance
-    explains them.
+    copies of a message than the source does, written at different times, and nothing else in the history explains them.
+    Ruled out where no sink holds more copies than the source, or a rewind, another group, failed commits, an eviction or a
+    rebalance explains them.
     """
     return reprocessing.crash(case, _REPROCESSED)
 
@@ -205,8 +205,8 @@ def poll_interval_exceeded(case: Case) -> Ruling:
     """Processing took longer than ``max.poll.interval.ms``: the consumer was put out of the group, and its work done again.
 
     Fires where a member left one poll interval after its last commit (the interval is in the group's record of it), or the
-    service's log says so, the same client came back afterwards, and the message lies above what was committed by then. Ruled
-    out where no member that left came back, or it left sooner or later than that.
+    service's log says so, the same client came back afterwards, and the message lies above what was committed by then.
+    Ruled out where no member that left came back, or it left sooner or later than that.
     """
     return reprocessing.evicted(case, _REPROCESSED)
 
