@@ -32,8 +32,10 @@ lint: $(READY)  ## ruff (rules and format) and mypy --strict
 bench: $(READY)  ## measure speed and memory side by side with other tools
 	@$(PYTHON_IN_VENV) -m benchmarks $(ARGS)
 
-accuracy: $(READY)  ## plant every incident and compare the verdicts with what was planted
-	@$(PYTHON_IN_VENV) -m pytest -m incidents $(ARGS)
+SEEDS ?= 1
+
+accuracy: $(READY)  ## plant every incident and count which causes were found (SEEDS=3: three times)
+	@$(PYTHON_IN_VENV) -m workbench.sandbox.accuracy --seeds $(SEEDS) $(ARGS)
 
 reliability: $(READY)  ## break brokers, connections and runs while the workbench reads and sends back
 	@$(PYTHON_IN_VENV) -m pytest -m reliability $(ARGS)
