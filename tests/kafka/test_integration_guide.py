@@ -42,7 +42,9 @@ def run(command: str, folder: Path, environment: dict[str, str]) -> str:
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, (command, done.stderr[-2000:])
+    # doctor's 3: on a fresh broker there is no log of commits yet, and so it cannot say all.
+    good = {0, 3} if words[1] == "doctor" else {0}
+    assert done.returncode in good, (command, done.stderr[-2000:])
     return done.stdout
 
 
