@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workbench.config import profile_from_options
-from workbench.errors import WorkbenchError
+from workbench.errors import UsageError, WorkbenchError
 from workbench.evidence import Evidence
 from workbench.problems import checking
 from workbench.problems.examination import Examination
 from workbench.problems.scope import scope_from
 from workbench.report import Severity
-from workbench.sandbox.incidents import INCIDENTS, Incident, Truth
+from workbench.sandbox.incidents import INCIDENTS, Incident, Truth, require
 from workbench.sandbox.kafka import Kafka, start
 from workbench.sources import connect
 
@@ -147,13 +147,17 @@ def measure(item: Incident, seed: int, kafka: tuple[str, Kafka | None], table: T
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table; 1 where something was missed or wrongly named."""
+    """Prints the table; 1 where something was missed or wrongly named, 2 where there is no such incident."""
     parser = argparse.ArgumentParser(prog="accuracy")
     parser.add_argument("names", nargs="*", help="incidents [all]")
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args(arguments)
     table = Table()
-    chosen = [INCIDENTS[name] for name in given.names or sorted(INCIDENTS)]
+    try:
+        chosen = [require(name) for name in given.names or sorted(INCIDENTS)]
+    except UsageError as error:
+        _say(f"{error} {error.hint}")
+        return 2
     with ExitStack() as stack:
         clusters: dict[str, Kafka] = {}
         for item in sorted(chosen, key=lambda one: (one.nodes, str(one.settings))):
