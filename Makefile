@@ -37,8 +37,8 @@ SEEDS ?= 1
 accuracy: $(READY)  ## plant every incident and count which causes were found (SEEDS=3: three times)
 	@$(PYTHON_IN_VENV) -m workbench.sandbox.accuracy --seeds $(SEEDS) $(ARGS)
 
-reliability: $(READY)  ## break brokers, connections and runs while the workbench reads and sends back
-	@$(PYTHON_IN_VENV) -m pytest -m reliability $(ARGS)
+reliability: $(READY)  ## break brokers, connections and runs under the workbench; kill the integration under load
+	@$(PYTHON_IN_VENV) -m pytest -m "reliability or load" $(ARGS)
 
 docs: $(READY)  ## write what is generated anew: command line reference, runbook index, links of alerts, dashboards
 	@$(PYTHON_IN_VENV) scripts/docs.py $(ARGS)

@@ -1,4 +1,4 @@
-"""Measure: ``python -m benchmarks [capture] [duplicates] [redrive] [startup] [--large] [--rounds N] [--markdown]``.
+"""Measure: ``python -m benchmarks [CASE ...] [--large] [--rounds N] [--markdown]``.
 
 Starts one real broker, writes a topic of a million records, runs the sides in turn, prints medians and ratios,
 appends a line to the history, and stops what it started. Exit code 1 when a goal was missed.
@@ -16,9 +16,10 @@ from benchmarks import cases, redriving, report, traffic
 from benchmarks.cases import MILLION, Result
 from benchmarks.measure import Failed
 from workbench.sandbox import kafka
+from workbench.sandbox.incidents import topics
 
 T = TypeVar("T")
-CASES = ("capture", "duplicates", "redrive", "startup")
+CASES = ("capture", "duplicates", "integration", "redrive", "startup")
 
 
 def main() -> int:
@@ -59,6 +60,9 @@ def _measure(options: argparse.Namespace, took: dict[str, float]) -> list[Result
     results: list[Result] = []
     if "startup" in asked:
         results += _compared(took, "startup", lambda: cases.start_up(options.rounds * 3))
+    if "integration" in asked:
+        with kafka.start(nodes=1) as broker:
+            results += _compared(took, "integration", lambda: _integration(broker.bootstrap, options))
     if "redrive" in asked:
         with kafka.start(nodes=1) as broker:
             results += _compared(
@@ -68,6 +72,12 @@ def _measure(options: argparse.Namespace, took: dict[str, float]) -> list[Result
         with kafka.start(nodes=1) as broker:
             results += _with_broker(broker.bootstrap, options, asked, took)
     return results
+
+
+def _integration(bootstrap: str, options: argparse.Namespace) -> list[Result]:
+    """A fifth of the records is enough here: each is sent and read several times."""
+    topics.create(bootstrap, "bench.events", 4)
+    return cases.integration_against_bare(bootstrap, "bench.events", options.records // 5, options.rounds)
 
 
 def _with_broker(

@@ -120,6 +120,43 @@ def duplicates_against_shell(bootstrap: str, written: traffic.Traffic, rounds: i
     ]
 
 
+def integration_against_bare(bootstrap: str, topic: str, count: int, rounds: int) -> list[Result]:
+    """Producer and consumer of the integration, against the bare client with the same settings; and with traces."""
+    results = []
+    for action in ("produce", "consume"):
+        programs = {
+            side: (sys.executable, "-m", "benchmarks.integration_once", action, side, bootstrap, topic, str(count))
+            for side in ("bare", "wrapped", "traced")
+        }
+        runs = alternate(programs, rounds)
+        rates = {side: statistics.median(_rate(run) for run in done) for side, done in runs.items()}
+        results.append(_wrapper(action, rates, runs))
+    return results
+
+
+def _rate(run: Run) -> float:
+    said = json.loads(run.output)
+    return float(said["records"] / said["seconds"])
+
+
+def _wrapper(action: str, rates: dict[str, float], runs: dict[str, list[Run]]) -> Result:
+    ratio = rates["wrapped"] / rates["bare"]
+    cost = 1e6 / rates["traced"] - 1e6 / rates["wrapped"]
+    return Result(
+        name=f"integration: {action}, against the bare client",
+        workbench=rates["wrapped"],
+        other=rates["bare"],
+        unit="records/s",
+        ratio=ratio,
+        goal=">= 0.6",
+        met=ratio >= 0.6,
+        peak_mib=peak_mib(runs["wrapped"]),
+        other_peak_mib=peak_mib(runs["bare"]),
+        rounds={side: _seconds(done) for side, done in runs.items()},
+        note=f"with a span for each record {rates['traced']:,.0f} records/s: {cost:.0f} us more a record",
+    )
+
+
 def check_duplicates(bootstrap: str, topic: str) -> tuple[str, ...]:
     """The command that is measured; it may not ask before it begins."""
     asked = ("check", "duplicates", "--bootstrap", bootstrap, "--source", topic, "--format", "json", "--yes")

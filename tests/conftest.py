@@ -28,6 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(2400))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Load tests run where they are asked for; smaller ones of the same kind always do."""
+    if "load" in (config.getoption("markexpr") or ""):
+        return
+    heavy = [item for item in items if item.get_closest_marker("load")]
+    if heavy:
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """``host:port`` of a real Kafka: the one that WORKBENCH_TEST_BOOTSTRAP names, else a sandbox node of our own.

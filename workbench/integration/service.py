@@ -160,7 +160,7 @@ def run_service(config: IntegrationConfig, options: ServiceOptions, *, say: Call
         stack.enter_context(service_log(options.log))
         tracing = _tracing(config, options)
         stack.callback(tracing.shutdown)
-        consumer = build(config, options, metrics, tracing, stack)
+        consumer = build(config, options, metrics, tracing, stack=stack)
         stack.enter_context(_stopped_by_signals(consumer))
         if options.port is not None:
             health = Health({"assigned": consumer.assigned.is_set, "connected": lambda: _connected(metrics)})
@@ -170,7 +170,13 @@ def run_service(config: IntegrationConfig, options: ServiceOptions, *, say: Call
 
 
 def build(
-    config: IntegrationConfig, options: ServiceOptions, metrics: Metrics, tracing: Tracing, stack: ExitStack
+    config: IntegrationConfig,
+    options: ServiceOptions,
+    metrics: Metrics,
+    tracing: Tracing,
+    *,
+    stack: ExitStack,
+    outlet: Outlet | None = None,
 ) -> MessageConsumer:
     """The consumer of the service with all its parts; what must be closed at the end is given to ``stack``."""
     retry = config.integration.retry
@@ -181,7 +187,7 @@ def build(
         consumer_settings(config),
         [config.source],
         NotificationHandler(config.sink, delivery, keyring=_keyring(config)),
-        _outlet(config, options, metrics, tracing),
+        outlet or _outlet(config, options, metrics, tracing),
         retry=RetryHandler(
             attempts=retry.max_retries + 1,
             first_wait_seconds=retry.base_delay / 1000,

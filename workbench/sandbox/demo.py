@@ -1,8 +1,8 @@
 """The demo: faults planted in a real Kafka, found by the notebooks, compared with what was planted.
 
-``python -m workbench.sandbox.demo`` starts a broker, plants two scenes, runs ``notebooks/loss.ipynb`` and
-``notebooks/duplicates.ipynb`` headless, prints ledgers, verdicts and the paths of the pages, and stops what it started.
-It ends with 0 only if the reports say exactly what was planted.
+``python -m workbench.sandbox.demo`` starts a broker, plants two scenes, runs the reference integration and breaks it, runs
+``notebooks/loss.ipynb`` and ``notebooks/duplicates.ipynb`` headless on all of it, prints ledgers, verdicts and the paths of
+the pages, and stops what it started. It ends with 0 only if the reports say exactly what was planted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rich.table import Table
 
 from workbench.errors import SandboxError, WorkbenchError
 from workbench.sandbox import kafka, mock
+from workbench.sandbox.demo_integration import broken_integration
 from workbench.sandbox.demo_scenes import SCENES, plant_scene
 from workbench.sandbox.incidents.truth import Truth
 
@@ -65,7 +66,7 @@ def departures(truth: Truth, report: Mapping[str, Any]) -> list[str]:
         *((f"ledger entry {name}", count, report["ledger"].get(name)) for name, count in truth.ledger.items()),
         ("causes", dict(truth.causes), causes),
         ("findings", dict(truth.findings), findings),
-        ("verdict", WORST[truth.problem], report["verdict"]),
+        ("verdict", "ok" if truth.clean else WORST[truth.problem], report["verdict"]),
     ]
     return [f"{what}: planted {planted}, found {found}" for what, planted, found in pairs if planted != found]
 
@@ -97,6 +98,9 @@ def run_demo(console: Console, out: Path, seed: int) -> int:
         truths = _plant_all(broker.bootstrap, seed, Path(logs), on_mock=on_mock)
         for truth in truths:
             tell(f"planted {truth.problem}: {_in_words(truth.causes)}")
+        if not on_mock:
+            tell("running the reference integration, with metrics and traces")
+            truths += broken_integration(broker.bootstrap, seed, Path(logs) / "integration", tell)
         outcomes = _run_all(truths, broker.bootstrap, out, tell)
     tell("the broker is stopped")
     for outcome in outcomes:
@@ -124,16 +128,21 @@ def _plant_all(bootstrap: str, seed: int, folder: Path, *, on_mock: bool) -> lis
 
 
 def _run_all(truths: Sequence[Truth], bootstrap: str, out: Path, tell: Teller) -> list[Outcome]:
-    """Both notebooks at once, each in a process of its own, by the command that users type."""
-    running = [(truth, _started(truth, bootstrap, out / truth.problem)) for truth in truths]
+    """All notebooks at once, each in a process of its own, by the command that users type."""
+    running = [(truth, _started(truth, bootstrap, _folder(out, truth))) for truth in truths]
     for truth, _ in running:
-        tell(f"running notebooks/{truth.problem}.ipynb headless")
+        tell(f"running notebooks/{truth.problem}.ipynb headless on {truth.incident}")
     try:
-        return [_finished(truth, process, out / truth.problem, tell) for truth, process in running]
+        return [_finished(truth, process, _folder(out, truth), tell) for truth, process in running]
     finally:
         for _, process in running:
             process.kill()
             process.wait()
+
+
+def _folder(out: Path, truth: Truth) -> Path:
+    own = truth.incident == f"demo-{truth.problem}"
+    return out / truth.problem if own else out / truth.incident.removeprefix("demo-") / truth.problem
 
 
 def _started(truth: Truth, bootstrap: str, folder: Path) -> subprocess.Popen[str]:
@@ -159,13 +168,13 @@ def _finished(truth: Truth, process: subprocess.Popen[str], folder: Path, tell: 
     report = folder / "report.json"
     if not report.is_file():
         raise SandboxError(f"notebooks/{truth.problem}.ipynb failed: {said.strip()}", hint=f"Read {folder}.")
-    tell(f"notebooks/{truth.problem}.ipynb is done")
+    tell(f"notebooks/{truth.problem}.ipynb on {truth.incident} is done")
     return Outcome(truth, json.loads(report.read_text()), folder / f"{truth.problem}.html")
 
 
 def _show(console: Console, outcome: Outcome) -> None:
     report, truth = outcome.report, outcome.truth
-    console.print(f"\n[bold]{truth.problem}[/bold]: {report['verdict']}", highlight=False)
+    console.print(f"\n[bold]{truth.problem}[/bold] ({truth.incident}): {report['verdict']}", highlight=False)
     console.print(_table("ledger", truth.ledger, report["ledger"]))
     console.print(_table("causes", truth.causes, {code: n for code, n in report["causes"].items() if n}))
 
@@ -189,7 +198,11 @@ def _conclude(console: Console, outcomes: Sequence[Outcome]) -> int:
     console.print("\nReports, to open in a browser:")
     for outcome in outcomes:
         console.print(f"  {outcome.page}", highlight=False, soft_wrap=True)
-    wrong = [f"{outcome.truth.problem}: {text}" for outcome in outcomes for text in outcome.departures]
+    wrong = [
+        f"{outcome.truth.problem} ({outcome.truth.incident}): {text}"
+        for outcome in outcomes
+        for text in outcome.departures
+    ]
     for text in wrong:
         console.print(f"[bold red]Not what was planted.[/bold red] {escape(text)}", highlight=False)
     if not wrong:
