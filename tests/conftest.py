@@ -21,19 +21,13 @@ class Observed(NamedTuple):
     stack: Stack
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test asks for Jaeger first may have to wait until Go has built it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whichever test asks for Jaeger first may have to wait until Go has built it; load tests run where asked for."""
     for item in items:
         if "jaeger" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(2400))
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Load tests run where they are asked for; smaller ones of the same kind always do."""
-    if "load" in (config.getoption("markexpr") or ""):
-        return
     heavy = [item for item in items if item.get_closest_marker("load")]
-    if heavy:
+    if heavy and "load" not in (config.getoption("markexpr") or ""):
         config.hook.pytest_deselected(items=heavy)
         items[:] = [item for item in items if item not in heavy]
 

@@ -81,11 +81,11 @@ def test_a_slow_record_does_not_cost_the_membership(kafka, topic_name):
 
     def fault(record):
         if record.message_id == "m-3":
-            time.sleep(5)
+            time.sleep(12)
 
     service = Service(kafka, topic_name, fault=fault, partitions=1).open()
     sent = service.send(range(50))
-    settings = {"max.poll.interval.ms": 3000, "session.timeout.ms": 3000}
+    settings = {"max.poll.interval.ms": 8000, "session.timeout.ms": 8000}
     with running(service.consumer(settings=settings)):
         until(
             lambda: service.metrics.value("consumer_paused_partitions", group=service.group, topic=service.source),

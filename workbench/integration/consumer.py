@@ -158,7 +158,7 @@ class MessageConsumer:
             self._pause()
             while not self._errands.serve(busy, 0.1):
                 # Paused partitions give nothing; one that was assigned just now may.
-                self._take(1, 0)
+                self._take(1, 0.05)
             self._resume()
         self._settle()
         if busy.exception() is None and busy.result() == 0:

@@ -215,6 +215,7 @@ class ExactlyOnce:
 
         Raises:
             Fenced: nobody here may do that any more.
+            SendError: an output has no place, now or later.
         """
         if isinstance(error, KafkaException) and error.args[0].fatal():
             raise Fenced(
@@ -222,7 +223,9 @@ class ExactlyOnce:
                 hint="Another process uses the same transactional id, or the broker forgot this producer. Start anew.",
             ) from error
         _resumed(lambda: self._client.abort_transaction(self._timeout_seconds), deadline)
-        self.producer.drop_failures()
+        for failed in self.producer.drop_failures():
+            if not _may_pass(failed):
+                raise failed from error  # what went wrong; the transaction only says that something did
 
     def release(self, places: Collection[Place], consumer: Errands, *, lost: bool) -> None:
         """As ``Outlet.release``; positions go with their transaction or not at all."""

@@ -203,10 +203,11 @@ class MessageProducer:
             raise failed[0]
         return [one.receipt for one in pending if one.receipt is not None]
 
-    def drop_failures(self) -> None:
-        """Forgets failures that went down with their transaction: the whole of it is sent again."""
+    def drop_failures(self) -> list[SendError]:
+        """Takes the failures of a transaction that was aborted; nobody else will hear of them."""
         self.client.poll(0)
-        self._failed.clear()
+        failed, self._failed = self._failed, []
+        return failed
 
     def flush(self, timeout: float | None = None) -> None:
         """Waits until nothing is outstanding.
