@@ -10,7 +10,7 @@ import pytest
 from tests.kafka.integration_parts import until
 from tests.kafka.integration_process import Flow, process
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.load, pytest.mark.timeout(3600)]
 
 # Work may take long on a small machine; a hang is a failure all the same.
 SECONDS = 240.0
@@ -73,8 +73,6 @@ def test_a_killed_service_loses_nothing(kafka, topic_name, tmp_path):
     each_copy_named(flow, 5000)
 
 
-@pytest.mark.load
-@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("options", "verify"), [(("--exactly-once",), exactly_once), ((), each_copy_named)])
 def test_200_000_events_and_three_kills(kafka, topic_name, tmp_path, options, verify):
     flow = Flow(kafka, topic_name, tmp_path)

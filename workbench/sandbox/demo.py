@@ -1,6 +1,7 @@
 """The demo: faults planted in a real Kafka, found by the notebooks, compared with what was planted.
 
-``python -m workbench.sandbox.demo`` starts a broker, plants two scenes, runs the reference integration and breaks it, runs
+``python -m workbench.sandbox.demo`` starts a broker, plants two scenes (``--integration``: also runs the
+reference integration and breaks it), runs
 ``notebooks/loss.ipynb`` and ``notebooks/duplicates.ipynb`` headless on all of it, prints ledgers, verdicts and the paths of
 the pages, and stops what it started. It ends with 0 only if the reports say exactly what was planted.
 """
@@ -85,7 +86,7 @@ class Teller:
         )
 
 
-def run_demo(console: Console, out: Path, seed: int) -> int:
+def run_demo(console: Console, out: Path, seed: int, *, integration: bool = False) -> int:
     """The whole demo; returns the exit code.
 
     Raises:
@@ -98,7 +99,7 @@ def run_demo(console: Console, out: Path, seed: int) -> int:
         truths = _plant_all(broker.bootstrap, seed, Path(logs), on_mock=on_mock)
         for truth in truths:
             tell(f"planted {truth.problem}: {_in_words(truth.causes)}")
-        if not on_mock:
+        if integration and not on_mock:
             tell("running the reference integration, with metrics and traces")
             truths += broken_integration(broker.bootstrap, seed, Path(logs) / "integration", tell)
         outcomes = _run_all(truths, broker.bootstrap, out, tell)
@@ -215,12 +216,12 @@ def _in_words(causes: Mapping[str, int]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The demo with its errors in words; an argument is the seed."""
+    """The demo with its errors in words; arguments are the seed, and ``--integration``."""
     console = Console()
-    seed = int(arguments[0]) if arguments else 1
+    seeds = [int(text) for text in arguments if text.isdigit()]
     out = Path("out") / f"demo-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
     try:
-        return run_demo(console, out, seed)
+        return run_demo(console, out, seeds[0] if seeds else 1, integration="--integration" in arguments)
     except WorkbenchError as error:
         console.print(f"[bold red]Error:[/bold red] {escape(f'{error} {error.hint}')}", highlight=False)
         return error.exit_code

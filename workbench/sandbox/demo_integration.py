@@ -65,7 +65,7 @@ class MailServer:
                 """One mail."""
                 self.rfile.read(int(self.headers.get("content-length", 0)))
                 if owner.slow.is_set():
-                    time.sleep(0.8)
+                    time.sleep(1.6)
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -185,7 +185,7 @@ def _configuration(stage: Scene, endpoint: str) -> Path:
             "retry": {"maxRetries": 50, "baseDelay": 50, "maxDelay": 500},
             "circuitBreaker": {"threshold": 3, "timeout": 1000},
         },
-        "protocol": {"endpoint": endpoint, "timeout": 400},
+        "protocol": {"endpoint": endpoint, "timeout": 1000},
     }
     path = stage.folder / "integration.yml"
     path.write_text(yaml.safe_dump(settings))
