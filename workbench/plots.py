@@ -184,6 +184,65 @@ def copies_by_partition_pair(case: Examination) -> go.Figure:
     return _dressed(figure, "Extra copies by partition", 150 + 34 * len(firsts))
 
 
+def dead_letters_over_time(case: Examination) -> go.Figure:
+    """When dead letters failed, stacked by their cause group: bursts are outages or deployments, a steady stream a rule.
+
+    Args:
+        case: a dlq examination.
+    """
+    import plotly.graph_objects as go
+
+    rows = _query(case, f"WITH {_GROUP_NAMES}, chosen AS ({_GROUP_ROWS}), {_THIN}")
+    if not rows:
+        return _empty("There is no dead letter.")
+    start, width = _grid([row[1] for row in rows])
+    figure = go.Figure()
+    for index, group in enumerate(sorted({row[0] for row in rows})):
+        bins = _binned([row for row in rows if row[0] == group], start, width)
+        figure.add_bar(
+            x=[_at(start, width, column) for _, column in bins],
+            y=list(bins.values()),
+            width=width * 900,
+            name=html_text(group),
+            marker={
+                "color": _PALETTE[index % len(_PALETTE)],
+                "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]},
+            },
+            hovertemplate="%{x}: %{y:,}<extra>%{fullData.name}</extra>",
+        )
+    figure.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": -0.25})
+    figure.update_yaxes(title=f"dead letters in {_span(width)}", rangemode="tozero")
+    return _dressed(figure, "Dead letters over time, by cause group", 380)
+
+
+def cause_groups_over_time(case: Examination) -> go.Figure:
+    """A line of cells for each of the largest cause groups: when it began, how dense it is, whether it goes on.
+
+    Args:
+        case: a dlq examination.
+    """
+    rows = _query(case, f"WITH {_GROUP_NAMES}, chosen AS ({_GROUP_ROWS}), {_THIN}")
+    if not rows:
+        return _empty("There is no dead letter.")
+    start, width = _grid([row[1] for row in rows])
+    bins = _binned(rows, start, width)
+    groups = sorted({row[0] for row in rows})
+    columns = range(max(slot for _, slot in bins) + 1)
+    values = [[bins.get((group, column)) for column in columns] for group in groups]
+    figure = _heat(values, [_at(start, width, column) for column in columns], [html_text(group) for group in groups])
+    figure.update_xaxes(title=f"time of failure (UTC), {_span(width)} a column")
+    figure.update_yaxes(type="category", autorange="reversed")
+    return _dressed(figure, "Cause groups over time", 170 + 30 * len(groups))
+
+
+# The largest groups by name, all others as one line.
+_GROUP_NAMES = """
+sized AS (SELECT fingerprint, count(*) AS n, any_value(coalesce(exception_class, code, stage, 'unknown cause')) AS said
+          FROM dead GROUP BY fingerprint ORDER BY n DESC, fingerprint LIMIT 7)"""
+_GROUP_ROWS = """
+SELECT coalesce(s.said || ' (' || s.fingerprint || ')', 'other causes') AS line, d.failed_ms AS ms
+FROM dead d LEFT JOIN sized s USING (fingerprint) WHERE d.failed_ms IS NOT NULL"""
+
 _COPIES = "disposition IN ('extra_copy', 'reprocessed')"
 
 # Entries of ``chosen`` (line, ms) in at most some thousand time slots.

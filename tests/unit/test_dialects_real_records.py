@@ -22,6 +22,21 @@ def test_every_field_comes_out_right(framework, record, truth):
     assert differences(framework, record, truth) == []
 
 
+@pytest.mark.parametrize(("record", "truth"), list(load(FOLDER, "share_group")))
+def test_share_groups_of_a_real_broker(record, truth):
+    """The broker keeps no header of the origin, and not its time."""
+    letter = decoded(record)
+    origin, failure = truth["origin"], truth["failures"][0]
+    assert letter.dialect == "share_group"
+    assert (letter.origin_topic, letter.origin_partition, letter.origin_offset) == tuple(origin.values())
+    assert (letter.group, letter.attempts, letter.code) == (
+        failure["group"],
+        failure["deliveries"],
+        "delivery-count-exceeded",
+    )
+    assert (letter.payload, letter.guessed) == (None, ())
+
+
 def test_a_record_without_context_headers_is_not_marked():
     """Connect's default: nothing says that this is a dead letter, and nothing may be made up."""
     bare = [record for record, _ in load(FOLDER, "connect") if record["topic"] == "dlq.orders-bare-sink"]

@@ -1,4 +1,4 @@
-"""Event type and version: from well-known headers, else from the JSON; kept only where they are plain names."""
+"""Event type and version, and the version of the application that wrote a record; kept only where they are plain names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ TYPE_HEADERS = ("event-type", "ce_type", "eventType")
 TYPE_PATHS = ("$.eventType", "$.type")
 VERSION_HEADERS = ("event-version", "eventVersion")
 VERSION_PATHS = ("$.version",)
+APP_HEADERS = ("app-version", "x-app-version", "application-version", "service-version", "x-service-version")
 
 
 def event_columns(names: Any, contents: Any, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns ``event_type`` and ``event_version``, null where there is none or it is no plain name.
+    """Columns ``event_type``, ``event_version`` and ``app_version``, null where there is none or it is no plain name.
 
     Args:
         names: header names, a list a record.
@@ -31,6 +32,7 @@ def event_columns(names: Any, contents: Any, found: Mapping[str, Any]) -> dict[s
         "event_version": _first(
             [*_in_headers(names, contents, VERSION_HEADERS), *map(found.__getitem__, VERSION_PATHS)], len(names)
         ),
+        "app_version": _first([*_in_headers(names, contents, APP_HEADERS)], len(names)),
     }
 
 

@@ -80,6 +80,7 @@ CAPTURE = pa.schema(
         ("origin_offset", pa.int64()),
         ("dialect", pa.string()),
         ("replay_count", pa.int32()),
+        ("app_version", pa.string()),
     ]
 )
 

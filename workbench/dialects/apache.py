@@ -90,6 +90,14 @@ def _streams_hop(found: dict[str, bytes | None], timestamp_ms: int | None) -> Ho
     )
 
 
+# What the broker says, word for word, and the name of the case.
+_SHARE_CODES = {
+    "Offset delivery count exceeded the threshold.": "delivery-count-exceeded",
+    "Offset rejected by client.": "rejected-by-client",
+    "Acquisition lock timed out.": "acquisition-lock-timeout",
+}
+
+
 def share_group(record: Record) -> DeadLetter | None:
     """Dead letters that the broker writes for share groups; the payload is there only where copying is on."""
     hops = [_share_hop(found) for found in fields.sets(fields.stripped(record.headers, SHARE))]
@@ -106,4 +114,5 @@ def _share_hop(found: dict[str, bytes | None]) -> Hop:
         offset=fields.number(found.get("offset")),
         group=fields.text(found.get("group")),
         message=fields.text(found.get("message")),
+        code=_SHARE_CODES.get(fields.text(found.get("message")) or ""),
     )

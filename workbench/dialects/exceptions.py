@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Classes that say only "something below me failed": the user's exception is their cause.
 WRAPPERS = frozenset(
@@ -36,14 +37,15 @@ WRAPPERS = frozenset(
 )
 # Java com.shop.Order$Bad, .NET Shop.Outer+Bad, PHP App\Errors\Bad, Ruby Shop::Bad.
 _CLASS = re.compile(r"[A-Za-z_$][\w$]*(?:(?:[./+\\]|::)[\w$<>`-]+)*\Z")
-# A frame is indented by a tab or several spaces: one space is how Jackson continues its message (" at [Source: ...").
-_JAVA_END = re.compile(
-    r"(?:\t|[ \t]{2,})(?:at |\.\.\. \d+ (?:more|common frames)|Suppressed: |Caused by: |\.\.\.\Z|--- End of )"
-    r"|Stack trace:\Z|#0 "
+# Where the head of an exception ends. A frame is indented by a tab or several spaces: one space is how Jackson continues
+# its message (" at [Source: ...").
+_END = re.compile(
+    r"\n(?:(?:\t|[ \t]{2,})(?:at |\.\.\. \d+ (?:more|common frames)|Suppressed: |Caused by: |\.\.\.$|--- End of )"
+    r"|Stack trace:$|#0 )",
+    re.MULTILINE,
 )
-_CAUSED_BY = "Caused by: "
-# How .NET and JavaScript begin the exception inside: " ---> System.X: why", "  [cause]: Error: why".
-_INNER = (" ---> ", "---> ", "  [cause]: ")
+# How Java, .NET and JavaScript begin the exception inside: "Caused by: ", " ---> System.X: why", "  [cause]: Error: why".
+_INSIDE = re.compile(r"\n(?:Caused by: | ?---> |  \[cause\]: )")
 _PYTHON = "Traceback (most recent call last):"
 
 
@@ -72,39 +74,22 @@ def causes_of(stack: str | None) -> tuple[Cause, ...]:
     return chain[-1:]
 
 
+@lru_cache(maxsize=64)
 def chain_of(stack: str | None) -> tuple[Cause, ...]:
     """Read the whole chain of exceptions out of a stack trace, outermost first, wrappers included."""
     if not stack:
         return ()
     if _PYTHON in stack:
         return _python_chain(stack)
-    return tuple(cause for head in _java_heads(stack.split("\n")) if (cause := parse_head(head)) is not None)
+    return tuple(cause for head in _heads(stack) if (cause := parse_head(head)) is not None)
 
 
-def _java_heads(lines: list[str]) -> Iterable[str]:
+def _heads(stack: str) -> Iterable[str]:
     """Yield the heads "class: message" of a trace; a message may itself have several lines."""
-    head: list[str] | None = [lines[0].rstrip("\r")]
-    for line in lines[1:]:
-        inner = _inner(line)
-        if inner is not None:
-            if head is not None:
-                yield "\n".join(head)
-            head = [inner.rstrip("\r")]
-        elif _JAVA_END.match(line):
-            if head is not None:
-                yield "\n".join(head)
-            head = None
-        elif head is not None:
-            head.append(line)
-    if head is not None:
-        yield "\n".join(head).rstrip("\n")
-
-
-def _inner(line: str) -> str | None:
-    """The head of the exception that a line says was the cause; null for other lines."""
-    if line.startswith(_CAUSED_BY):
-        return line[len(_CAUSED_BY) :]
-    return next((line[len(mark) :] for mark in _INNER if line.startswith(mark)), None)
+    for part in _INSIDE.split(stack):
+        end = _END.search(part)
+        first, newline, rest = (part[: end.start()] if end else part.rstrip("\n")).partition("\n")
+        yield first.rstrip("\r") + newline + rest
 
 
 def _python_chain(stack: str) -> tuple[Cause, ...]:

@@ -134,27 +134,27 @@ class DeadLetter:
 def from_hops(dialect: str, hops: Sequence[Hop], **more: object) -> DeadLetter:
     """Build the normal form from hops, oldest first: the origin of the oldest, the failure of the newest."""
     first, last = hops[0], hops[-1]
-    letter = DeadLetter(
-        dialect=dialect,
-        origin_topic=first.topic,
-        origin_partition=first.partition,
-        origin_offset=first.offset,
-        origin_timestamp_ms=first.timestamp_ms,
-        origin_timestamp_type=first.timestamp_type,
-        group=last.group,
-        connector=last.connector,
-        task=last.task,
-        stage=last.stage,
-        executing_class=last.executing_class,
-        exception_class=last.exception_class,
-        message=last.message,
-        stack=last.stack,
-        first_failure_ms=first.at_ms,
-        last_failure_ms=last.at_ms,
-        hops=tuple(hops),
-        code=last.code,
-    )
-    return replace(letter, **more)  # type: ignore[arg-type]  # names come from this package only
+    known: dict[str, object] = {
+        "dialect": dialect,
+        "origin_topic": first.topic,
+        "origin_partition": first.partition,
+        "origin_offset": first.offset,
+        "origin_timestamp_ms": first.timestamp_ms,
+        "origin_timestamp_type": first.timestamp_type,
+        "group": last.group,
+        "connector": last.connector,
+        "task": last.task,
+        "stage": last.stage,
+        "executing_class": last.executing_class,
+        "exception_class": last.exception_class,
+        "message": last.message,
+        "stack": last.stack,
+        "first_failure_ms": first.at_ms,
+        "last_failure_ms": last.at_ms,
+        "hops": tuple(hops),
+        "code": last.code,
+    }
+    return DeadLetter(**(known | more))  # type: ignore[arg-type]  # names come from this package only
 
 
 def joined(older: DeadLetter, newer: DeadLetter) -> DeadLetter:

@@ -112,12 +112,13 @@ def _with_exception(hop: Hop, why: Hop | None) -> Hop:
     if why is None:
         return hop
     return replace(
-        hop,
-        stage=why.stage,
-        exception_class=why.exception_class,
-        message=why.message,
-        stack=why.stack,
-        at_ms=why.at_ms,
+        why,
+        topic=hop.topic,
+        partition=hop.partition,
+        offset=hop.offset,
+        timestamp_ms=hop.timestamp_ms,
+        timestamp_type=hop.timestamp_type,
+        group=hop.group,
     )
 
 
@@ -125,7 +126,8 @@ def _with_times(hops: list[Hop], timestamp_ms: int | None) -> list[Hop]:
     """A record is published right after it failed: the next hop's record time says when."""
     published = [hop.timestamp_ms for hop in hops[1:]] + [timestamp_ms]
     return [
-        replace(hop, at_ms=hop.at_ms if hop.at_ms is not None else at) for hop, at in zip(hops, published, strict=True)
+        hop if hop.at_ms is not None or at is None else replace(hop, at_ms=at)
+        for hop, at in zip(hops, published, strict=True)
     ]
 
 

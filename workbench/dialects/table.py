@@ -43,7 +43,7 @@ DIALECTS: dict[str, Dialect] = {
         seen=True,
     ),
     "streams": Dialect(apache.streams, (apache.STREAMS,), seen=True),
-    "share_group": Dialect(apache.share_group, (apache.SHARE,), seen=False),
+    "share_group": Dialect(apache.share_group, (apache.SHARE,), seen=True),
     "spring_cloud_stream": Dialect(frameworks.spring_cloud_stream, ("x-original-", "x-exception-"), seen=False),
     "smallrye": Dialect(frameworks.smallrye, (frameworks.SMALLRYE, "deserialization-failure-"), seen=False),
     "smallrye_retry": Dialect(frameworks.smallrye_retry, (frameworks.DELAYED_RETRY,), seen=False),
@@ -113,13 +113,15 @@ def _by_value(record: Record) -> DeadLetter | None:
 
 def _by_headers(record: Record) -> DeadLetter | None:
     """Ask the dialects whose headers are there; several on one record are hops, in the order of their first header."""
-    found: list[tuple[int, DeadLetter]] = []
-    for dialect in DIALECTS.values():
-        at = next((i for i, (name, _) in enumerate(record.headers) if name.startswith(dialect.prefixes)), None)
-        if at is not None and (letter := dialect.decode(record)) is not None:
-            found.append((at, letter))
-    ordered = [letter for _, letter in sorted(found, key=lambda pair: pair[0])]
+    named = dict.fromkeys(one for name, _ in record.headers for one in _dialects_of(name))
+    ordered = [letter for one in named if (letter := DIALECTS[one].decode(record)) is not None]
     return reduce(joined, ordered) if ordered else None
+
+
+@lru_cache(maxsize=8192)
+def _dialects_of(name: str) -> tuple[str, ...]:
+    """The dialects that know a header of this name."""
+    return tuple(one for one, dialect in DIALECTS.items() if name.startswith(dialect.prefixes))
 
 
 def _with_origin(wrapped: DeadLetter, outer: DeadLetter) -> DeadLetter:

@@ -6,12 +6,15 @@ in a headless run through ``workbench run``, and in a plain Python prompt.
 
 from __future__ import annotations
 
+from workbench.notebook.deadletters import groups, one_group
 from workbench.notebook.display import errors_in_words, publish, show
 from workbench.notebook.following import next_steps
 from workbench.notebook.keeping import open_evidence, save
 from workbench.notebook.querying import rows
 from workbench.notebook.session import collect, connect, scope
 
-__all__ = ["collect", "connect", "next_steps", "open_evidence", "publish", "rows", "save", "scope", "show"]
+__all__ = [
+    "collect", "connect", "groups", "next_steps", "one_group", "open_evidence", "publish", "rows", "save", "scope", "show",
+]  # fmt: skip
 
 errors_in_words()

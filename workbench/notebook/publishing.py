@@ -24,6 +24,7 @@ def headline(report: Report) -> str:
     numbers = {
         "loss": f"{said.get('lost')} of {said.get('sent')} messages lost",
         "lag": f"{said.get('offsets_behind')} offsets behind",
+        "dlq": f"{said.get('dead_letters')} dead letters, of which {said.get('replay')} may be sent back",
         "duplicates": f"{said.get('extra_copies')} extra copies among {said.get('records')} records",
         "message": str(report.facts.get("outcome", "")).replace("_", " "),
     }

@@ -44,4 +44,12 @@ MEANINGS: dict[str, dict[str, str]] = {
         "never_sent": "in no topic, and nothing says that it was sent",
         "lost": "sent, old enough, and nowhere where it is due",
     },
+    "dlq": {
+        "dead_letters": "records in the dead-letter topics",
+        "replay": "of them, passing failures: may be sent back",
+        "fix_first": "of them, would fail again as they are",
+        "discard": "of them, a later dead letter of the same message stands for them",
+        "already_recovered": "of them, the same message is in the sink",
+        "unknown": "of them, nothing says why they failed",
+    },
 }

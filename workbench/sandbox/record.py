@@ -67,8 +67,24 @@ INCIDENT_OF = {
     "duplicates-read-uncommitted": "read-uncommitted",
     "content-mismatch": "content-mismatch",
     "lag-no-members": "lag-no-members",
-    "dlq-context-missing": "dlq-context-missing",
-    "dlq-redrive-loop": "dlq-redrive-loop",
+    **{
+        code: code
+        for code in (
+            "dlq-poison-payload",
+            "dlq-dependency-outage",
+            "dlq-code-regression",
+            "dlq-retry-budget",
+            "dlq-validation-rejects",
+            "dlq-single-key",
+            "dlq-delivery-count",
+            "dlq-redrive-loop",
+            "dlq-not-drained",
+            "dlq-short-retention",
+            "dlq-under-provisioned",
+            "dlq-oversize-headers",
+            "dlq-context-missing",
+        )
+    },
     UNEXPLAINED: UNEXPLAINED,
 }
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import UsageError
 from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
-from workbench.problems.dlq.dispositions import LEDGER, create_dead, groups, ledger
+from workbench.problems.dlq import failures, queue
+from workbench.problems.dlq.dispositions import LEDGER, create_dead, ledger
+from workbench.problems.dlq.groups import groups
 from workbench.problems.dlq.rules import context_missing, redrive_loop
 from workbench.problems.examination import Examination, verdict_of
 from workbench.problems.macros import define_macros
@@ -23,25 +25,22 @@ if TYPE_CHECKING:
 
 PROBLEM = "dlq"
 
-RULES: tuple[Rule, ...] = (context_missing, redrive_loop)
-
-_PAYLOADS = "needs payloads that failed beside payloads that passed"
-_HISTORY = "needs the history of dead letters, deployments or dependencies"
-
-# Causes and risks of the catalogue that no rule decides yet, and what each needs.
-LATER = {
-    "dlq-poison-payload": _PAYLOADS,
-    "dlq-dependency-outage": _HISTORY,
-    "dlq-code-regression": _HISTORY,
-    "dlq-retry-budget": _HISTORY,
-    "dlq-not-drained": "needs the history of the groups that read the dead letters",
-    "dlq-short-retention": "needs the settings of the source beside those of the dead letters",
-    "dlq-under-provisioned": "needs the settings of the source beside those of the dead letters",
-    "dlq-oversize-headers": "needs the size limit of the dead-letter topic",
-    "dlq-validation-rejects": _PAYLOADS,
-    "dlq-single-key": "needs the keys of the traffic beside those of the dead letters",
-    "dlq-delivery-count": "needs the state of share groups",
-}
+RULES: tuple[Rule, ...] = (
+    failures.poison_payload,
+    failures.dependency_outage,
+    failures.code_regression,
+    failures.retry_budget,
+    failures.validation_rejects,
+    failures.single_key,
+    failures.delivery_count,
+    redrive_loop,
+    queue.not_drained,
+    queue.short_retention,
+    queue.under_provisioned,
+    queue.oversize_headers,
+    context_missing,
+)
+LATER: dict[str, str] = {}
 
 
 def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progress | None = None) -> Evidence:
@@ -55,14 +54,15 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
 
     Returns:
         Evidence with tables ``records`` (dead letters and sinks), ``letters`` (each dead letter in the normal form),
-        ``offsets``, ``scan``, ``topics``, ``configs``.
+        ``drains`` (how far groups have read the dead letters), ``homes`` (how their topics and those they come from are set
+        up), ``offsets``, ``scan``, ``topics``, ``configs``.
 
     Raises:
         UsageError: no dead-letter topic is named, and none looks like one.
         SourceError: the cluster cannot be reached, or a topic does not exist.
 
     Reads:
-        Metadata, DescribeConfigs, ListOffsets, Fetch.
+        Metadata, DescribeConfigs, ListOffsets, Fetch, ListGroups, OffsetFetch.
     """
     from dataclasses import replace
 
@@ -73,16 +73,43 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
     named = scope.dead_letters or _candidates(sources)
     narrowed = replace(scope, source="", retry_topics=(), dead_letters=named, group=None)
     topics = (*named, *scope.sinks)
-    found = collect_evidence(
-        sources, narrowed, topics=topics, want={"aborted", "event", "origin"}, work_dir=work_dir, progress=progress
-    )
+    want = {"aborted", "event", "key", "origin"}
+    found = collect_evidence(sources, narrowed, topics=topics, want=want, work_dir=work_dir, progress=progress)
     scan = found.table("scan")
     if scan is None:
         return found
     progress("decoding the dead letters")
     rows = [row for row in scan.to_pylist() if row["topic"] in named]
-    letters = read_letters(sources.cluster.client_settings(), rows, work_dir / "letters.parquet")
-    return replace(found, tables={**found.tables, "letters": letters})
+    letters = read_letters(
+        sources.cluster.client_settings(),
+        rows,
+        work_dir / "letters.parquet",
+        dialects=scope.dialects,
+        include_texts=scope.include_values,
+    )
+    around, missing = _around(sources, named, letters, scope.source)
+    facts = {**found.facts, "origin": scope.source}
+    return replace(
+        found, tables={**found.tables, "letters": letters, **around}, missing={**found.missing, **missing}, facts=facts
+    )
+
+
+def _around(
+    sources: Sources, named: tuple[str, ...], letters: Any, source: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tables ``drains`` and ``homes``, and why they may not be there."""
+    from workbench.evidence import connect_duckdb
+    from workbench.problems.dlq.surroundings import MOST_ORIGINS, read_drains, read_homes
+
+    with connect_duckdb(list(letters.files)) as con:
+        query = f"SELECT origin_topic FROM {letters.scan_sql()} WHERE origin_topic IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC"
+        origins = [row[0] for row in con.execute(f"{query} LIMIT {MOST_ORIGINS}").fetchall()]
+    drains, why = read_drains(sources, named)
+    homes, whys = read_homes(sources, named, [source, *origins] if source else origins)
+    tables = {"homes": homes} | ({"drains": drains} if drains is not None else {})
+    missing = {"drains": why} if why else {}
+    gone = [topic for topic in whys if topic not in named]
+    return tables, missing | {f"topic {topic}": whys[topic] for topic in gone[:5]}
 
 
 def _candidates(sources: Sources) -> tuple[str, ...]:
@@ -107,10 +134,11 @@ def examine(evidence: Evidence) -> Examination:
         return Examination(standing.nothing_read(PROBLEM, LEDGER, evidence), con, standing.NO_ROWS, evidence)
     create_places(con, evidence)
     define_macros(con, evidence)
-    create_dead(con)
+    create_dead(con, evidence)
     counts = ledger(con)
     case = Case(con, evidence, counts, int(counts["dead_letters"] or 0))
-    rulings = {item: item.rule_on(case) if case.entries else Ruling() for item in RULES}
+    # Without dead letters nothing needs a cause; what may go wrong with the queue is asked all the same.
+    rulings = {item: item.rule_on(case) if case.entries or item.kind == "risk" else Ruling() for item in RULES}
     return Examination(_report(case, rulings), con, _ROWS, evidence)
 
 

@@ -1,23 +1,25 @@
-"""What may be done with each dead letter, and the cause groups they fall into."""
+"""What may be done with each dead letter."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
 
+    from workbench.evidence import Evidence
+
 LEDGER = ("dead_letters", "replay", "fix_first", "discard", "already_recovered", "unknown")
 # A dead letter that was sent back so often and came again is not helped by sending it once more.
 MOST_REPLAYS = 2
-SAMPLES = 3
 
 # One row a dead letter. Precedence: already_recovered, discard (a later dead letter of the same message stands for it),
-# then by the kind of its failure.
+# then by the kind of its failure. failed_ms: when it failed, as far as that is told. drained: a group has read past it.
 _DEAD = f"""
 CREATE OR REPLACE TEMP TABLE dead AS
 WITH letters_in AS (
-    SELECT l.*, r.message_id, r.event_type, coalesce(l.replay_count, r.replay_count) AS replays,
+    SELECT l.*, r.message_id, r.event_type, r.event_version, key_of(r) AS key, r.value_size, r.key_size,
+           coalesce(l.replay_count, r.replay_count) AS replays,
            coalesce(r.message_id, l.origin_topic || '/' || l.origin_partition || '/' || l.origin_offset,
                     l.topic || '/' || l.partition || '/' || l.offset) AS who
     FROM letters l LEFT JOIN records r ON r.role = 'dead_letters' AND r.topic = l.topic AND r.partition = l.partition
@@ -25,10 +27,13 @@ WITH letters_in AS (
 processed AS (
     SELECT DISTINCT r.message_id FROM records r
     WHERE r.role = 'sink' AND r.message_id IS NOT NULL AND coalesce(r.is_aborted, false) = false),
+read_by AS (SELECT topic, partition, max(committed_offset) AS upto FROM drains GROUP BY ALL),
 ordered AS (
     SELECT *, row_number() OVER (PARTITION BY who ORDER BY at_ms DESC, topic, partition DESC, "offset" DESC) AS newest
     FROM letters_in)
-SELECT o.* EXCLUDE (replay_count, newest), o.replays AS replay_count, CASE
+SELECT o.* EXCLUDE (replay_count, newest), o.replays AS replay_count,
+    CASE WHEN o.last_failure_ms BETWEEN 0 AND now_ms() + 86400000 THEN o.last_failure_ms ELSE o.at_ms END AS failed_ms,
+    coalesce(d.upto > o.offset, false) AS drained, CASE
     WHEN p.message_id IS NOT NULL THEN 'already_recovered'
     WHEN o.newest > 1 THEN 'discard'
     WHEN coalesce(o.replays, 0) >= {MOST_REPLAYS} THEN 'fix_first'
@@ -36,28 +41,28 @@ SELECT o.* EXCLUDE (replay_count, newest), o.replays AS replay_count, CASE
     WHEN o.kind IN ('payload', 'validation', 'code') THEN 'fix_first'
     ELSE 'unknown' END AS disposition
 FROM ordered o LEFT JOIN processed p USING (message_id)
+LEFT JOIN read_by d ON d.topic = o.topic AND d.partition = o.partition;
+CREATE OR REPLACE TEMP VIEW unresolved AS
+SELECT * FROM dead WHERE NOT drained AND disposition NOT IN ('already_recovered', 'discard')
 """
-_GROUPS = f"""
-SELECT fingerprint, any_value(grouped_by) AS grouped_by, any_value(exception_class) AS exception_class,
-       CASE WHEN contains(any_value(grouped_by), 'frame') THEN any_value(frame) END AS frame,
-       list_sort(list(DISTINCT stage) FILTER (stage IS NOT NULL)) AS stages, any_value(kind) AS kind, count(*) AS count,
-       min(at_ms) AS first_ms, max(at_ms) AS last_ms, mode(disposition ORDER BY disposition) AS disposition,
-       count(DISTINCT disposition) AS dispositions, list_sort(list(DISTINCT topic)) AS topics,
-       list_sort(list(DISTINCT dialect) FILTER (dialect IS NOT NULL)) AS dialects, max(attempts) AS attempts,
-       (list(topic || '/' || partition || '/' || "offset" ORDER BY topic, partition, "offset"))[1:{SAMPLES}] AS samples
-FROM dead GROUP BY fingerprint ORDER BY count DESC, fingerprint LIMIT 200
+_NO_DRAINS = """
+CREATE TEMP TABLE drains ("group" VARCHAR, topic VARCHAR, partition INTEGER, committed_offset BIGINT)
 """
-_WHY = {
-    "replay": "the failure passes: sending it again may succeed",
-    "fix_first": "it would fail again as it is: mend the code or the payload first",
-    "discard": "a later dead letter of the same message stands for it",
-    "already_recovered": "the same message is in the sink",
-    "unknown": "nothing says why it failed",
-}
+_NO_HOMES = """
+CREATE TEMP TABLE homes (topic VARCHAR, role VARCHAR, partitions INTEGER, replication INTEGER, retention_ms BIGINT,
+    cleanup_policy VARCHAR, max_message_bytes BIGINT)
+"""
 
 
-def create_dead(con: duckdb.DuckDBPyConnection) -> None:
-    """Creates ``dead``: the dead letters with their message id and disposition."""
+def create_dead(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
+    """Creates ``dead``, the dead letters with their message id and disposition, and ``unresolved``, those still to be seen to."""
+    from workbench.problems.standing import epoch_ms
+
+    now = epoch_ms(evidence.facts["collected_at"])
+    con.execute(f"CREATE OR REPLACE TEMP MACRO now_ms() AS {now}::BIGINT")
+    for name, create in (("drains", _NO_DRAINS), ("homes", _NO_HOMES)):
+        if name not in evidence.tables:
+            con.execute(create)
     con.execute(_DEAD)
 
 
@@ -65,33 +70,3 @@ def ledger(con: duckdb.DuckDBPyConnection) -> dict[str, int | None]:
     """Dead letters by disposition; the dispositions sum to ``dead_letters``."""
     found = dict(con.execute("SELECT disposition, count(*) FROM dead GROUP BY disposition").fetchall())
     return {"dead_letters": sum(found.values()), **{name: found.get(name, 0) for name in LEDGER[1:]}}
-
-
-def groups(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """The cause groups, largest first, as JSON: what makes each one, its size, times, disposition and samples."""
-    cursor = con.execute(_GROUPS)
-    names = [column[0] for column in cursor.description or []]
-    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    total = sum(row["count"] for row in rows)
-    return [_group(row, total) for row in rows]
-
-
-def _group(row: dict[str, Any], total: int) -> dict[str, Any]:
-    mixed = row.pop("dispositions") > 1
-    first, last = row.pop("first_ms"), row.pop("last_ms")
-    return {
-        **row,
-        "share": round(row["count"] / total, 4) if total else None,
-        "first_seen": _iso(first),
-        "last_seen": _iso(last),
-        "reason": _WHY[row["disposition"]] + ("; others of the group differ" if mixed else ""),
-    }
-
-
-def _iso(at_ms: int | None) -> str | None:
-    from datetime import UTC, datetime
-
-    try:
-        return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return None
