@@ -224,6 +224,7 @@ def connect_duckdb(
 
     con = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
     con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET enable_progress_bar = false")  # in notebooks it would draw one, where a query takes seconds
     if threads:
         con.execute(f"SET threads = {int(threads)}")
     if memory_limit:
