@@ -77,7 +77,8 @@ def _sides(ours: list[Run], bare: list[Run]) -> list[tuple[str, list[Run]]]:
 
 
 def _create(bootstrap: str, topic: str) -> None:
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # its futures end with it
+    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
 
 
 def _records() -> Iterator[tuple[int, bytes, bytes]]:

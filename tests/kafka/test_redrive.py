@@ -189,15 +189,16 @@ def test_a_plan_is_refused_before_anything_is_sent_when_it_does_not_fit(here: Pl
     assert "The plan is for cluster another" in here.send(expect=1).stderr
     here.plan_file.write_text(whole)
 
-    AdminClient({"bootstrap.servers": kafka}).create_partitions([NewPartitions(here.source, 4)])[here.source].result(20)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.create_partitions([NewPartitions(here.source, 4)])[here.source].result(20)
     time.sleep(0.5)
     assert "4 partitions, the plan was made for 3" in here.send(expect=1).stderr
     create_again(kafka, here.source, 3)
     assert "deleted and made again" in here.send(expect=1).stderr
-    AdminClient({"bootstrap.servers": kafka}).delete_topics([here.source])[here.source].result(20)
+    admin.delete_topics([here.source])[here.source].result(20)
     time.sleep(0.5)
     assert "does not exist any more" in here.send(expect=1).stderr
-    assert here.source not in AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=20).topics
+    assert here.source not in admin.list_topics(timeout=20).topics
 
 
 def test_a_plan_whose_progress_is_gone_is_refused_and_so_is_one_that_another_plan_overtook(here: Place, kafka: str):
