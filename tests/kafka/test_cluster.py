@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, To
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.kafka.commits import commit
-from tests.kafka.late_write import write_late
 from workbench.config import profile_from_options
 from workbench.errors import AccessDenied, ConfigError, NotFound, SourceUnavailable
+from workbench.sandbox.incidents.late_write import write_late
 from workbench.sandbox.kafka import start
 from workbench.sandbox.mock import start_mock
 from workbench.sources import Cluster, connect

@@ -16,11 +16,19 @@ from workbench.problems import checking
 from workbench.problems.scope import scope_from
 from workbench.report import Report
 from workbench.sandbox.incidents import INCIDENTS, Incident
+from workbench.sandbox.incidents.living import end_all
 from workbench.sandbox.incidents.truth import Truth
 from workbench.sandbox.kafka import Kafka, start
 from workbench.sources import connect
 
 pytestmark = [pytest.mark.kafka, pytest.mark.incidents, pytest.mark.alone]
+
+
+@pytest.fixture(autouse=True)
+def nobody_left() -> Iterator[None]:
+    """Members and senders that an incident leaves at work end with its test."""
+    yield
+    end_all()
 
 
 def differences(truth: Truth, report: Report) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.builder import COMMITTED, NOW, NOW_MS, OFFSETS
@@ -136,6 +136,7 @@ def test_a_saved_case_leads_to_the_same_report(tmp_path):
 offsets = st.integers(0, 60)
 
 
+@settings(deadline=None, max_examples=25)
 @given(
     at=offsets,
     start=offsets,

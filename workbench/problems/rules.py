@@ -150,6 +150,9 @@ _READABLE = {
     "commit_history": "the group's history (Read on __consumer_offsets)",
     "other_commits": "the history of the other groups on the source",
     "batches": "the record batches (--reader wire)",
+    "samples": "samples of the group's past",
+    "generations": "the group's generations (Read on __consumer_offsets)",
+    "expiry": "when retention gets how far",
 }
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from workbench.problems import checking
 from workbench.problems.scope import scope_from
 from workbench.sandbox import kafka
 from workbench.sandbox.incidents import INCIDENTS, Truth, plant, topics
+from workbench.sandbox.incidents.living import end_all
 from workbench.sandbox.incidents.scene import fates_of, scene
 from workbench.sandbox.incidents.sending import send
 from workbench.sandbox.incidents.service import processor, work
@@ -66,7 +68,25 @@ INCIDENT_OF = {
     "duplicates-partitioner-change": "partitioner-change",
     "duplicates-read-uncommitted": "read-uncommitted",
     "content-mismatch": "content-mismatch",
-    "lag-no-members": "lag-no-members",
+    **{
+        code: code
+        for code in (
+            "lag-no-members",
+            "lag-idle-members",
+            "lag-rebalance-storm",
+            "lag-fetch-limit",
+            "lag-paused",
+            "lag-commit-stuck",
+            "lag-hot-partition",
+            "lag-slow-processing",
+            "lag-bulk-load",
+            "lag-burst",
+            "lag-throughput-deficit",
+            "lag-hanging-transaction",
+            "lag-retention-risk",
+        )
+    },
+    "lag-poison-pill": "lag-poison-pill-undecoded",
     **{
         code: code
         for code in (
@@ -98,8 +118,9 @@ def record(code: str, bootstrap: str, cluster: kafka.Kafka | None = None) -> Non
     Raises:
         SandboxError: the report does not say what was planted; nothing was kept.
     """
-    with tempfile.TemporaryDirectory(prefix="workbench-record-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="workbench-record-") as scratch, ExitStack() as stack:
         truth = _planted(INCIDENT_OF[code], bootstrap, Path(scratch), cluster)
+        stack.callback(end_all)
         evidence = _collected(truth, bootstrap, Path(scratch) / "work")
         found = {item.code: item.state for item in checking.examine(truth.problem, evidence).report.findings}
         if found != dict(truth.findings):

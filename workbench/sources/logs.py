@@ -30,7 +30,7 @@ SENT_LOG_SCHEMA = pa.schema(
 SERVICE_LOG_SCHEMA = pa.schema(
     [("at_ms", pa.int64()), ("level", pa.string()), ("event", pa.string()), ("error", pa.string()),
      ("message_id", pa.string()), ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
-     ("line", pa.int64())]
+     ("duration_ms", pa.float64()), ("line", pa.int64())]
 )  # fmt: skip
 
 # Column -> the fields that may hold it, the first that is there wins.
@@ -46,6 +46,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "error": ("error",),
     "level": ("level",),
     "event": ("event",),
+    "duration_ms": ("duration_ms", "durationMs", "elapsed_ms", "took_ms", "processing_ms"),
 }
 
 _BLOCK_BYTES = 8 * 1024 * 1024
@@ -92,12 +93,12 @@ def read_service_log(path: Path, names: Mapping[str, str] | None = None) -> LogR
 
     Args:
         path: JSON Lines with any of ``at``, ``level``, ``event``, ``error``, ``id`` or ``messageId``, ``topic``,
-            ``partition``, ``offset``.
+            ``partition``, ``offset``, ``duration_ms`` (how long a record took).
         names: column -> field name in this file, where it differs.
 
     Returns:
-        at_ms int64, level, event, error, message_id, topic string, partition int32, offset int64 (null: not said), line
-        int64 (from 1).
+        at_ms int64, level, event, error, message_id, topic string, partition int32, offset int64, duration_ms float64
+        (null: not said), line int64 (from 1).
 
     Raises:
         UsageError: the file cannot be read at all.
@@ -233,6 +234,7 @@ _TYPED: Mapping[str, Callable[[str], str]] = {
     "offset": _whole("BIGINT"),
     "size_bytes": _whole("BIGINT"),
     "at_ms": _moment,
+    "duration_ms": lambda text: f"try_cast({text} AS DOUBLE)",
     "acked": _truth,
     "committed": _truth,
 }

@@ -13,9 +13,15 @@ from workbench.errors import UsageError
 from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.examination import Examination, verdict_of
-from workbench.problems.lag.later import LATER
-from workbench.problems.lag.members import no_members
-from workbench.problems.lag.partitions import Index, Standing, rows_of, standings
+from workbench.problems.lag.brokers import hanging_transaction
+from workbench.problems.lag.entries import entries_table
+from workbench.problems.lag.ledger import ledger, scanned
+from workbench.problems.lag.members import idle_members, no_members, rebalance_storm
+from workbench.problems.lag.partitions import Index, rows_of
+from workbench.problems.lag.rates import bulk_load, burst, hot_partition, slow_processing, throughput_deficit
+from workbench.problems.lag.retention import retention_risk
+from workbench.problems.lag.situation import Situation, situation
+from workbench.problems.lag.stuck import commit_stuck, fetch_limit, paused, poison_pill
 from workbench.problems.lag.words import doubts, notes
 from workbench.problems.rules import Case, Rule, Ruling
 from workbench.report import VERDICT_ORDER, Report
@@ -30,11 +36,27 @@ if TYPE_CHECKING:
 
 PROBLEM = "lag"
 
-RULES: tuple[Rule, ...] = (no_members,)
+RULES: tuple[Rule, ...] = (
+    hanging_transaction,
+    no_members,
+    idle_members,
+    rebalance_storm,
+    poison_pill,
+    fetch_limit,
+    paused,
+    commit_stuck,
+    hot_partition,
+    slow_processing,
+    bulk_load,
+    burst,
+    throughput_deficit,
+    retention_risk,
+)
+LATER: Mapping[str, str] = {"lag-broker": "leaders and replicas are read (facts of the partitions), and not judged yet"}
 
-_ENTRIES = pa.schema(
-    [("entry", pa.int64()), ("topic", pa.string()), ("partition", pa.int32()), ("committed_offset", pa.int64()),
-     ("lag", pa.int64()), ("time_lag_seconds", pa.float64()), ("head_ms", pa.int64())]
+_BEHIND = pa.schema(
+    [("topic", pa.string()), ("partition", pa.int32()), ("committed_offset", pa.int64()), ("lag", pa.int64()),
+     ("produced", pa.float64()), ("consumed", pa.float64())]
 )  # fmt: skip
 _ROWS = (
     "SELECT NULL::VARCHAR AS message_id, 'lagging' AS disposition, a.cause, a.candidates, e.topic, e.partition,"
@@ -44,37 +66,38 @@ _ROWS = (
 
 
 def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progress | None = None) -> Evidence:
-    """Reads how far a group is behind; commits before log ends, so that lag is never negative.
+    """Reads how far a group is behind, and how it came to that; commits before log ends, so that lag is never negative.
 
     Args:
         sources: where to read.
         scope: ``group``, and with ``source`` only that topic.
-        work_dir: not used; nothing is captured.
+        work_dir: private folder for the records that wait; used up to the end of the diagnosis.
         progress: called with what is being done.
 
     Returns:
         Evidence with tables ``groups``, ``members``, ``committed``, ``offsets``, ``cutoffs`` (the first offset younger than
-        the expected latency) and ``heads`` (the first record that is not committed past).
+        the expected latency), ``heads`` (the first record that is not committed past), ``topics``, ``configs``,
+        ``samples`` (commit and log end at past moments), ``commit_history``, ``generations``, ``group_members``,
+        ``expiry`` (how far retention will have come), and of what waits ``records``, ``batches``, ``scan``.
 
     Raises:
         UsageError: no group is named.
         SourceError: the cluster cannot be reached.
 
-    Reads: ListGroups, DescribeGroups, OffsetFetch, Metadata, ListOffsets, Fetch (one record a partition).
+    Reads: ListGroups, DescribeGroups, OffsetFetch, Metadata, ListOffsets, DescribeConfigs, DescribeLogDirs, Fetch (bounded).
     """
-    del work_dir
-    from workbench.problems.lag.asking import collect_groups  # clients load only where something is read
+    from workbench.problems.lag.asking import collect_group  # clients load only where something is read
 
     if not scope.group:
         raise UsageError("Lag needs a group.", hint="Add --group GROUP, or --all-groups.")
-    return collect_groups(sources, scope, [scope.group], progress)
+    return collect_group(sources, scope, work_dir, progress)
 
 
 def collect_all(sources: Sources, scope: Scope, *, progress: Progress | None = None) -> Evidence:
     """The same for all groups in one pass; one record is read only where something may have waited for too long."""
     from workbench.problems.lag.asking import collect_groups
 
-    return collect_groups(sources, scope, None, progress)
+    return collect_groups(sources, scope, progress)
 
 
 def diagnose(evidence: Evidence) -> Report:
@@ -87,7 +110,7 @@ def examine(evidence: Evidence) -> Examination:
     con = evidence.connect(memory_limit=standing.MEMORY_LIMIT)
     seen = _by_group(evidence)
     group = evidence.facts["group"]
-    report = _examined(con, evidence, standings(_index(evidence), seen.get(group, ())))
+    report = _examined(con, evidence, situation(evidence, _index(evidence), seen.get(group, ())))
     return Examination(report, con, _ROWS, evidence)
 
 
@@ -97,8 +120,9 @@ def diagnose_all(evidence: Evidence) -> tuple[Report, ...]:
     with evidence.connect(memory_limit=standing.MEMORY_LIMIT) as con:
         tables = _tables_by_group(evidence)
         reports = [
-            _examined(con, _narrowed(evidence, group, tables), standings(index, seen.get(group, ())))
+            _examined(con, one, situation(one, index, seen.get(group, ())))
             for group in evidence.facts["groups"]
+            for one in [_narrowed(evidence, group, tables)]
         ]
     return tuple(sorted(reports, key=_rank))
 
@@ -132,38 +156,59 @@ def _narrowed(evidence: Evidence, group: str, tables: Mapping[str, Mapping[str, 
     return replace(evidence, tables={**evidence.tables, **small}, facts={**evidence.facts, "group": group})
 
 
-def _examined(con: duckdb.DuckDBPyConnection, evidence: Evidence, seen: Sequence[Standing]) -> Report:
-    lagging = [item for item in seen if item.lagging]
+def _examined(con: duckdb.DuckDBPyConnection, evidence: Evidence, now: Situation) -> Report:
+    lagging = [item for item in now.seen if item.lagging]
     rulings: dict[Rule, Ruling] = {item: Ruling() for item in RULES}
-    case = Case(con, evidence, ledger(seen), len(lagging))
-    rows = [
-        (n, p.topic, p.partition, p.committed_offset, p.lag, p.time_lag_seconds, p.head_ms)
-        for n, p in enumerate(lagging)
-    ]
+    case = Case(con, evidence, ledger(now.seen, scanned(con, evidence, now.seen)), len(lagging), _numbers(now))
+    settled = attribution.Attribution({}, {}, {}, 0, 0, 0)
     if lagging or len(evidence.facts["groups"]) == 1:
-        con.register("lagging", table_of(_ENTRIES, rows))
+        held = _index(evidence).open
+        con.register("lagging", entries_table(evidence, now, held))
         con.execute("CREATE OR REPLACE TEMP TABLE entries AS SELECT * FROM lagging")
+        con.register("behind", table_of(_BEHIND, _behind(now)))
         rulings = {item: item.rule_on(case) if lagging else Ruling() for item in RULES}
         settled = attribution.attribute(case, rulings)
-    else:
-        settled = attribution.Attribution({}, {}, {}, 0, 0, 0)
-    return _report(case, rulings, settled, seen)
+    return _report(case, rulings, settled, now)
 
 
-def _report(
-    case: Case, rulings: dict[Rule, Ruling], settled: attribution.Attribution, seen: Sequence[Standing]
-) -> Report:
+def _numbers(now: Situation) -> dict[str, int]:
+    """What rules ask of the whole group."""
+    moved = [now.motion(item) for item in now.seen]
+    before, since = (_sum(one, moved) for one in ("consumed_before", "consumed_per_second"))
+    sent_before, sent = (_sum(one, moved) for one in ("produced_before", "produced_per_second"))
+    return {
+        "collected_ms": now.now_ms,
+        "partitions": len(now.seen),
+        "partitions_fed": sum(1 for one in moved if (one.produced_per_second or 0) > 0),
+        "consumed_fell": int(bool(before) and since < 0.6 * before),
+        "produced_rose": int(bool(sent_before) and sent > 2 * sent_before),
+    }
+
+
+def _sum(name: str, moved: Sequence[Any]) -> float:
+    return sum(getattr(one, name) or 0.0 for one in moved)
+
+
+def _behind(now: Situation) -> list[tuple[Any, ...]]:
+    """The lagging partitions with the rates that a forecast goes on with."""
+    return [
+        (item.topic, item.partition, item.committed_offset, item.lag, moved.produced_recently, moved.consumed_recently)
+        for item in now.seen
+        if item.lagging
+        for moved in [now.motion(item)]
+    ]
+
+
+def _report(case: Case, rulings: dict[Rule, Ruling], settled: attribution.Attribution, now: Situation) -> Report:
     findings = [found for item in rulings if (found := attribution.finding_of(item, rulings[item], settled))]
     findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
     open_entries = settled.undetermined + settled.unexplained
     ruled_out, undecided = attribution.outcome_lists(
         rulings, findings, LATER, open_entries=settled.confirmed < case.entries
     )
-    in_doubt = doubts(case, seen, open_entries)
-    said = notes(case, seen)
+    in_doubt = doubts(case, now, open_entries)
     worst = verdict_of([found.severity.word for found in findings], in_doubt)
-    starting = not seen and not in_doubt
-    hidden_facts = ("groups", "group_failures")
+    starting = (not now.seen or bool(now.excuses)) and not in_doubt
     return Report(
         problem=PROBLEM,
         verdict="info" if worst == "ok" and starting else worst,
@@ -172,24 +217,17 @@ def _report(
         findings=tuple(findings),
         ruled_out=ruled_out,
         undecided=(*in_doubt, *undecided),
-        notes=said,
-        facts={
-            **{name: value for name, value in case.facts.items() if name not in hidden_facts},
-            "lagging_partitions": case.entries,
-            "partitions": [item.to_dict() for item in seen],
-        },
+        notes=notes(case, now),
+        facts=_facts(case, now),
     )
 
 
-def ledger(seen: Sequence[Standing]) -> dict[str, int | None]:
-    """The ledger of a group's partitions; what no scan has told apart is null, unless nothing is left to tell apart."""
-    lag, expired, hidden = (_total([getattr(p, name) for p in seen]) for name in ("lag", "expired", "hidden"))
-    rest = None if lag is None or expired is None or hidden is None else lag - expired - hidden
-    within = dict.fromkeys(("readable", "control", "aborted", "compacted"), 0 if rest == 0 else None)
-    return {"offsets_behind": lag, **within, "expired": expired, "hidden": hidden}
-
-
-def _total(values: Sequence[int | None]) -> int | None:
-    """Their sum; None where one is unknown, or where there is nothing to sum."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known and len(known) == len(values) else None
+def _facts(case: Case, now: Situation) -> dict[str, Any]:
+    hidden_facts = ("groups", "group_failures")
+    return {
+        **{name: value for name, value in case.facts.items() if name not in hidden_facts},
+        "lagging_partitions": case.entries,
+        "commit_interval_seconds": None if now.habits.interval_ms is None else now.habits.interval_ms / 1000,
+        "generations_seen": len(now.habits.generations),
+        "partitions": [{**item.to_dict(), **(now.motion(item).to_dict() if now.motions else {})} for item in now.seen],
+    }

@@ -58,6 +58,8 @@ class Index:
     heads: Mapping[tuple[str, int, int], Row]
     facts: Mapping[str, Any]
     collected_ms: int = field(default=0)
+    open: Mapping[tuple[str, int], list[Row]] = field(default_factory=dict)
+    leaderless: frozenset[tuple[str, int]] = frozenset()
 
     @classmethod
     def of(cls, evidence: Evidence, collected_ms: int) -> Index:
@@ -68,6 +70,8 @@ class Index:
             {(row["topic"], row["partition"], row["offset"]): row for row in rows_of(evidence, "heads")},
             evidence.facts,
             collected_ms,
+            _by_place(rows_of(evidence, "open_transactions")),
+            frozenset((row["topic"], row["partition"]) for row in rows_of(evidence, "topics") if row["leader"] is None),
         )
 
 
@@ -76,6 +80,13 @@ def rows_of(evidence: Evidence, name: str) -> list[dict[str, Any]]:
     table = evidence.table(name)
     found: list[dict[str, Any]] = table.to_pylist() if table is not None else []
     return found
+
+
+def _by_place(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
+    out: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        out.setdefault((row["topic"], row["partition"]), []).append(row)
+    return out
 
 
 def standings(index: Index, committed: Iterable[Row]) -> list[Standing]:
@@ -88,6 +99,8 @@ def _standing(index: Index, commit: Row) -> Standing:
     place, at = (commit["topic"], commit["partition"]), commit["committed_offset"]
     seen = index.offsets.get(place)
     if seen is None or seen["high_watermark"] is None or seen["log_start_offset"] is None:
+        if place in index.leaderless:
+            return Standing(*place, at, lagging=True, why="the partition has no leader: nobody can read it")
         return Standing(*place, at, why=(seen or {}).get("error") or "the log's offsets are not known")
     end = seen["high_watermark"]
     if at > end:
@@ -117,6 +130,8 @@ def _age(index: Index, commit: Row, seen: Row) -> tuple[float | None, int | None
     if head["first_offset"] is None:
         stable = seen["last_stable_offset"]
         stuck = stable is not None and stable < seen["high_watermark"] and waits(index.cutoffs, place, max(at, stable))
+        if stuck and any(row["hanging"] for row in index.open.get(place, ())):
+            return None, None, True, "what is behind is hidden by a transaction that hangs"
         why = "what is behind is hidden by an open transaction" if stuck else "nothing readable is behind"
         return None, None, None if stuck else False, why
     return _from_time(index, head["timestamp_ms"])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
-from workbench.problems.lag.partitions import Standing, rows_of
+from workbench.problems.lag.partitions import rows_of
+from workbench.problems.lag.situation import Situation
 from workbench.problems.rules import Case
 from workbench.report import Note, Undecided
 
+INFLATED = 0.5
+FEWEST = 10  # offsets: of fewer, markers are always a large part
 
-def doubts(case: Case, seen: Sequence[Standing], open_entries: int) -> tuple[Undecided, ...]:
+
+def doubts(case: Case, now: Situation, open_entries: int) -> tuple[Undecided, ...]:
     """What keeps the lag, or the cause of it, from being established."""
-    out = []
+    out, seen = [], now.seen
     group = case.facts["group"]
     failures = case.facts.get("group_failures") or {}
     denied = {name: why for name, why in failures.items() if name == case.facts["source"]}
@@ -20,9 +23,9 @@ def doubts(case: Case, seen: Sequence[Standing], open_entries: int) -> tuple[Und
         Undecided("ledger", f"the commits of {group} on topic {name} are not known: {why}")
         for name, why in denied.items()
     ]
-    if not seen and not denied and (why := _why_nothing(case, group)):
+    if not seen and not denied and not now.habits.removed_ms and (why := _why_nothing(case, group)):
         out.append(Undecided("ledger", why))
-    for why, count in Counter(p.why for p in seen if p.lag is None or p.lagging is None).items():
+    for why, count in Counter(p.why for p in seen if (p.lag is None or p.lagging is None) and not p.lagging).items():
         out.append(Undecided("ledger", f"{_partitions(count)} of {group}: {why or 'not known'}"))
     expired = sum(p.expired or 0 for p in seen)
     if expired:
@@ -61,24 +64,70 @@ def _on_deleted(case: Case, group: str) -> list[str]:
     return sorted({row["topic"] for row in commits} & deleted)
 
 
-def notes(case: Case, seen: Sequence[Standing]) -> tuple[Note, ...]:
+def notes(case: Case, now: Situation) -> tuple[Note, ...]:
     """What is worth knowing, never a finding."""
     group, out = case.facts["group"], []
+    if now.habits.removed_ms:
+        out.append(Note("deleted-group", f"Group {group} was deleted or expired: nothing of it can be behind."))
     if gone := _on_deleted(case, group):
         out.append(Note("deleted-topic", f"Commits on topics that no longer exist are left out: {', '.join(gone)}."))
-    places = {(p.topic, p.partition) for p in seen}
-    members = [row for row in rows_of(case.evidence, "members") if row["group"] == group]
+    out += _of_members(case, now)
+    for code, why in sorted(set(now.excuses.values())):
+        count = sum(1 for said in now.excuses.values() if said == (code, why))
+        out.append(Note(code, f"{_partitions(count)} of {group} are not lagging: {why}."))
+    if case.ledger["hidden"]:
+        out.append(Note("hidden", f"{case.ledger['hidden']:,} offsets lie behind the last stable offset."))
+    out += _of_the_scan(case)
+    out += _of_measuring(case)
+    return tuple(out)
+
+
+def _of_members(case: Case, now: Situation) -> list[Note]:
+    out = []
+    places = {(p.topic, p.partition) for p in now.seen}
+    members = [row for row in rows_of(case.evidence, "members") if row["group"] == now.group]
     assigned = {(row["topic"], row["partition"]) for row in members if row["topic"] is not None}
     if without := assigned - places:
         out.append(Note("no-commit", f"{_partitions(len(without))} are assigned and have no commit yet: lag unknown."))
     idle = {row["member_id"] for row in members if row["topic"] is None}
     if idle:
         out.append(Note("standby-members", f"{len(idle):,} members have no partition."))
-    if case.ledger["hidden"]:
-        out.append(Note("hidden", f"{case.ledger['hidden']:,} offsets lie behind the last stable offset."))
-    if any(case.ledger[name] is None for name in ("readable",)) and case.ledger["offsets_behind"]:
-        out.append(Note("not-scanned", "How many of the offsets behind are readable was not scanned: null, not 0."))
-    return tuple(out)
+    return out
+
+
+def _of_the_scan(case: Case) -> list[Note]:
+    """What of the offsets behind is readable: far fewer, or not known."""
+    counts = case.ledger
+    if counts["readable"] is None:
+        return (
+            [Note("not-scanned", "How many of the offsets behind are readable was not scanned: null, not 0.")]
+            if counts["offsets_behind"]
+            else []
+        )
+    visible = (counts["offsets_behind"] or 0) - (counts["expired"] or 0) - (counts["hidden"] or 0)
+    if visible >= FEWEST and counts["readable"] < INFLATED * visible:
+        said = f"Of {visible:,} offsets behind that may be seen, {counts['readable']:,} are records"
+        return [Note("lag-inflated", f"{said}: the rest was compacted, aborted or markers.")]
+    return []
+
+
+def _of_measuring(case: Case) -> list[Note]:
+    """How far the measurement itself can be off."""
+    out = []
+    types = sorted({row["timestamp_type"] for row in rows_of(case.evidence, "heads") if row["timestamp_type"]})
+    if types:
+        clock = {"CreateTime": "the senders' clocks", "LogAppendTime": "the brokers' clocks"}
+        out.append(Note("timestamps", f"Ages go by {' and '.join(f'{clock[kind]} ({kind})' for kind in types)}."))
+    ahead = [
+        row for row in rows_of(case.evidence, "samples")
+        if None not in (row["committed_offset"], row["log_end_offset"]) and row["committed_offset"] > row["log_end_offset"]
+    ]  # fmt: skip
+    if ahead:
+        said = f"{len(ahead):,} samples have a commit above the log's end as the timestamps tell it"
+        out.append(
+            Note("lag-measurement", f"{said}: clocks differ, or records waited to be sent. Their lag counts as 0.")
+        )
+    return out
 
 
 def _partitions(count: int) -> str:

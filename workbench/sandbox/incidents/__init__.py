@@ -18,6 +18,7 @@ from workbench.sandbox.incidents import (  # noqa: F401 - planters register them
     duplicates_service,
     duplicates_source,
     lag,
+    lag_causes,
     loss_group,
     loss_log,
     loss_offsets,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import confluent_kafka.admin
@@ -72,6 +73,20 @@ def configure(bootstrap: str, topic: str, **config: str) -> None:
     _done(client.incremental_alter_configs([resource])[resource], f"configure {topic}")
 
 
+@contextmanager
+def broker_setting(bootstrap: str, name: str, value: str) -> Iterator[None]:
+    """Sets a dynamic setting of the sandbox's one broker, and takes it back."""
+    client = admin(bootstrap)
+    broker = str(next(iter(client.list_topics(timeout=TIMEOUT_SECONDS).brokers)))
+    for kind, text in ((_kafka.AlterConfigOpType.SET, value), (_kafka.AlterConfigOpType.DELETE, "")):
+        entry = _kafka.ConfigEntry(name, text, incremental_operation=kind)
+        resource = _kafka.ConfigResource(_kafka.ResourceType.BROKER, broker, incremental_configs=[entry])
+        _done(client.incremental_alter_configs([resource])[resource], f"configure {name}")
+        if kind is _kafka.AlterConfigOpType.SET:
+            time.sleep(1.0)  # brokers take it over from the metadata log
+            yield
+
+
 def delete_records(bootstrap: str, topic: str, before: Mapping[int, int]) -> None:
     """Deletes the records below the given offsets: partition -> first offset that stays."""
     spots = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
@@ -102,6 +117,39 @@ def commit(bootstrap: str, group: str, topic: str, offsets: Mapping[int, int]) -
         return all(place.error is None for place in found.topic_partitions)
 
     wait_until(stored, f"offsets of {group} are stored")
+
+
+def leaders(bootstrap: str, topic: str) -> dict[int, int]:
+    """Partition -> the broker that leads it; -1: none does."""
+    found = admin(bootstrap).list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic].partitions
+    return {number: partition.leader for number, partition in found.items()}
+
+
+def coordinator(bootstrap: str, group: str) -> int:
+    """The broker that coordinates a group."""
+    client = admin(bootstrap)
+    return int(_done(client.describe_consumer_groups([group])[group], f"describe {group}").coordinator.id)
+
+
+def commits(bootstrap: str, group: str) -> dict[int, int]:
+    """Partition -> committed offset, of a group that reads one topic; none where it has committed nothing."""
+    client = admin(bootstrap)
+    found = _done(
+        client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group], f"offsets of {group}"
+    )
+    return {place.partition: place.offset for place in found.topic_partitions if place.offset >= 0}
+
+
+def members(bootstrap: str, group: str) -> int:
+    """How many members a group has; 0 while there is no such group."""
+    client = admin(bootstrap)
+    return len(_done(client.describe_consumer_groups([group])[group], f"describe {group}").members)
+
+
+def delete_group(bootstrap: str, group: str) -> None:
+    """Deletes a group that has no members."""
+    client = admin(bootstrap)
+    _done(client.delete_consumer_groups([group])[group], f"delete {group}")
 
 
 def shortest_session_ms(bootstrap: str) -> int:

@@ -9,6 +9,8 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.protocol.producer import ProduceRequest
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
+from workbench.errors import SandboxError
+
 
 def write_late(bootstrap: str, topic: str, transactional_id: str) -> None:
     """Appends one record to partition 0 as the producer that wrote there last; the broker must not verify."""
@@ -23,10 +25,17 @@ def write_late(bootstrap: str, topic: str, transactional_id: str) -> None:
         request = ProduceRequest(
             transactional_id=transactional_id, acks=-1, timeout_ms=5000, topic_data=[data], min_version=3, max_version=8
         )
-        answered = admin._manager.run(admin._manager.send, request, 1)
-        assert answered.responses[0].partition_responses[0].error_code == 0
+        leader = _leader(admin, topic)
+        answered = admin._manager.run(admin._manager.send, request, leader)  # noqa: SLF001 - no public way to send one
+        if answered.responses[0].partition_responses[0].error_code:
+            raise SandboxError("The broker refused the late write.", hint="It verifies transactions: see its settings.")
     finally:
         admin.close()
+
+
+def _leader(admin: Any, topic: str) -> int:
+    (found,) = admin.describe_topics([topic])
+    return int(next(part["leader_id"] for part in found["partitions"] if part["partition_index"] == 0))
 
 
 def _batch(producer: Any) -> bytes:

@@ -1,0 +1,30 @@
+"""Rules on what the brokers do: transactions that hold readers back."""
+
+from __future__ import annotations
+
+from workbench.problems.lag.members import places
+from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
+from workbench.report import Severity
+
+
+@rule("lag-hanging-transaction", Severity.CRITICAL, needs=("offsets",))
+def hanging_transaction(case: Case) -> Ruling:
+    """A transaction that nobody ends holds the last stable offset, and the group's read_committed readers stand there.
+
+    Confirmed where a partition is behind with nothing readable below its last stable offset, and its open transaction was
+    seen twice with the same producer and first offset while the transaction coordinator, asked in between, did not know it
+    or lists it past its timeout. A transaction that its coordinator knows and that may go on is a note. Ruled out where the
+    last stable offset is at the end, or the reader is read_uncommitted.
+    """
+    if case.facts["isolation"] != "read_committed" or not case.count("hanging"):
+        return RULED_OUT
+    rows = case.rows("SELECT topic, partition, committed_offset, lag FROM entries WHERE hanging")
+    first, offsets = rows[0], sum(row["lag"] or 0 for row in rows)
+    return Ruling(
+        claims=(Claim("confirmed", "hanging"),),
+        summary=f"A transaction hangs on {first['topic']}-{first['partition']}: {offsets:,} offsets on "
+        f"{len(rows):,} partitions are behind the last stable offset and stay there.",
+        subject={"topic": first["topic"], "partition": first["partition"], "group": case.facts["group"]},
+        tables=("offsets", "open_transactions"),
+        rows=places(rows),
+    )
