@@ -288,7 +288,7 @@ def hanging_transaction(scene: Scene) -> Truth:
     begin(Member(scene.bootstrap, scene.group, scene.source, settings={"isolation.level": "read_committed"}))
     joined(scene)
     topics.wait_until(lambda: topics.commits(scene.bootstrap, scene.group).get(0, 0) >= 10, "the group has read it")
-    with topics.broker_setting(scene.bootstrap, "transaction.partition.verification.enable", "false"):
+    with topics.with_setting(scene.bootstrap, "transaction.partition.verification.enable", "false"):
         write_late(scene.bootstrap, scene.source, name)
     send(scene.bootstrap, scene.source, scene.writer.write(20), partition=0)
     time.sleep(SETTLE_SECONDS)

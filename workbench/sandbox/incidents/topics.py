@@ -74,7 +74,7 @@ def configure(bootstrap: str, topic: str, **config: str) -> None:
 
 
 @contextmanager
-def broker_setting(bootstrap: str, name: str, value: str) -> Iterator[None]:
+def with_setting(bootstrap: str, name: str, value: str) -> Iterator[None]:
     """Sets a dynamic setting of the sandbox's one broker, and takes it back."""
     client = admin(bootstrap)
     broker = str(next(iter(client.list_topics(timeout=TIMEOUT_SECONDS).brokers)))
