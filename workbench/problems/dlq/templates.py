@@ -66,6 +66,8 @@ def shown(template: str | None) -> str | None:
     words = [
         word if _may_show(word, first=index == 0) else ANY for index, word in enumerate(template.split()[:_WORDS_SHOWN])
     ]
+    if not any(word[0].islower() for word in words):
+        return None  # nothing but names, maybe
     joined = " ".join(word for index, word in enumerate(words) if word != ANY or index == 0 or words[index - 1] != ANY)
     return joined if joined != ANY else None
 
