@@ -12,7 +12,7 @@ import pyarrow as pa
 from workbench.errors import SourceError
 from workbench.problems.lag.partitions import EARLIEST_MS, FUTURE_MS
 from workbench.sources.commits import commit_history
-from workbench.sources.history import Sample, committed_at, moments, sampled, samples_table
+from workbench.sources.history import Sample, committed_at, moments, sampled, samples_table, scraped
 from workbench.tables import table_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ EXPIRY = pa.schema(
 def read_past(sources: Sources, scope: Scope, draft: Draft, now_ms: int) -> None:
     """Adds ``commit_history``, ``generations``, ``group_members`` and ``samples``, or says why they are missing.
 
-    Reads: Fetch on the group's partition of ``__consumer_offsets``, ListOffsets (by timestamp).
+    Reads: Fetch on the group's partition of ``__consumer_offsets``, ListOffsets (by timestamp); where that may not be
+    read, Prometheus.
     """
     group, found = str(scope.group), None
     try:
@@ -55,13 +56,29 @@ def read_past(sources: Sources, scope: Scope, draft: Draft, now_ms: int) -> None
         )
         draft.facts["history_from"] = "commits"
         return
-    watched = sources.history.samples(group, now_ms - round(_window_seconds(scope) * 1000)) if sources.history else ()
+    watched = _told(sources, scope, draft, now_ms)
     if watched:
         draft.tables["samples"] = samples_table([*watched, *_now(rows, draft, now_ms)])
         draft.facts["history_from"] = watched[0].history
     else:
         draft.tables["samples"] = samples_table([*_now(rows, draft, now_ms), *_second_look(sources, scope, draft)])
         draft.facts["history_from"] = "snapshots"
+
+
+def _told(sources: Sources, scope: Scope, draft: Draft, now_ms: int) -> Sequence[Sample]:
+    """What was kept of the group's past outside Kafka: the watcher's segments, else the metrics in Prometheus."""
+    group, since_ms = str(scope.group), now_ms - round(_window_seconds(scope) * 1000)
+    watched: Sequence[Sample] = sources.history.samples(group, since_ms) if sources.history else ()
+    if watched or sources.prometheus is None:
+        return watched
+    try:
+        found, why = scraped(sources.prometheus, group, since_ms, now_ms)
+    except SourceError as error:
+        found, why = [], str(error).rstrip(".")
+    if why:
+        draft.missing["metrics" if not found else "metrics (part)"] = why
+    known = {(row["topic"], row["partition"]) for row in _rows(draft, "offsets")}
+    return [one for one in found if (one.topic, one.partition) in known and one.at_ms < now_ms]
 
 
 def _window_seconds(scope: Scope) -> float:

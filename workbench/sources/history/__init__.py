@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from workbench.sources.history.commits import committed_at, sampled
 from workbench.sources.history.moments import moments
+from workbench.sources.history.scraped import scraped
 from workbench.sources.history.table import SAMPLES, Sample, samples_table
 
-__all__ = ["SAMPLES", "Sample", "committed_at", "moments", "sampled", "samples_table"]
+__all__ = ["SAMPLES", "Sample", "committed_at", "moments", "sampled", "samples_table", "scraped"]
