@@ -27,7 +27,6 @@ WITHOUT_TOPIC_CONFIGS = ("loss-retention-overtook", "loss-records-deleted", "los
 WITHOUT_GROUP = ("loss-retention-overtook", "loss-records-deleted", "loss-consumer-dropped")
 WITHOUT_CLUSTER = ("loss-records-deleted",)
 WITHOUT_TRANSACTIONS = ("loss-hanging-transaction",)
-WITHOUT_PROMETHEUS = ("lag-broker",)
 WITHOUT_COMMIT_LOG = (
     "loss-offset-reset-latest", "loss-offset-skipped-forward", "loss-offsets-expired", "loss-new-partition-skipped",
     "loss-unclean-election", "loss-commit-before-processing", "loss-topic-recreated", "loss-shared-group",
@@ -216,9 +215,9 @@ def _prometheus(profile: Profile) -> list[Check]:
             exporters = sorted({metric.exporter for metric in METRICS if metric.name in prometheus.names()})
     except SourceError as error:
         state: State = "denied" if isinstance(error, AccessDenied) else "unreachable"
-        return [Check(name, state, f"{error} {error.hint}".strip(), WITHOUT_PROMETHEUS)]
+        return [Check(name, state, f"{error} {error.hint}".strip())]
     if not exporters:
-        return [Check(name, "missing", f"{version}, but none of the known exporters", WITHOUT_PROMETHEUS)]
+        return [Check(name, "missing", f"{version}, but none of the known exporters")]
     return [Check(name, "ok", f"{version}, with metrics of {', '.join(exporters)}")]
 
 
