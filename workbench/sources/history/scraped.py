@@ -17,5 +17,5 @@ def scraped(prometheus: Prometheus, group: str, since_ms: int, until_ms: int) ->
     Reads: ``/api/v1/label/__name__/values``, ``/api/v1/query_range``.
     """
     found, failures = standing(prometheus, group, since_ms, until_ms)
-    samples = [Sample(*one, "prometheus") for one in found if one.committed_offset is not None]
+    samples = [Sample(*one, "prometheus") for one in found]
     return samples, "; ".join(f"{fact}: {why}" for fact, why in failures.items() if fact != "lag_seconds")
