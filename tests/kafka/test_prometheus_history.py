@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -72,11 +73,12 @@ def test_a_group_whose_commit_log_may_not_be_read_has_its_past_from_prometheus(
                 gauges["committed_offset"].set(committed)
                 query = f'kafka_topic_partition_current_offset{{topic="{topic_name}"}} == {end}'
                 until(lambda query=query: opened.query(query).num_rows, f"a scrape of {end}")
+                time.sleep(3)  # some of the seconds that are asked for lie in this state
+        kafka = {"bootstrap.servers": observed.kafka.bootstrap}
+        with connect(Profile("p", kafka, prometheus={"url": url, "timeout_seconds": 60})) as sources:
+            evidence = lag.collect(sources, scope_from(None, group=unique, source=topic_name), work_dir=tmp_path)
     finally:
         observed.stack.scrape_integration()
-    kafka = {"bootstrap.servers": observed.kafka.bootstrap}
-    with connect(Profile("p", kafka, prometheus={"url": url, "timeout_seconds": 60})) as sources:
-        evidence = lag.collect(sources, scope_from(None, group=unique, source=topic_name), work_dir=tmp_path)
     rows = evidence.tables["samples"].to_pylist()
     told = {(row["committed_offset"], row["log_end_offset"]) for row in rows if row["history"] == "prometheus"}
     # A scrape may fall between the two settings.
