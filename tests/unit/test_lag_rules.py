@@ -280,7 +280,8 @@ def test_a_partition_without_a_leader():
     group = Group((line(10), line(10)), (line(10), line(10)))
     group.leaderless = {1}
     report, codes = found(group)
-    assert (codes, report.verdict, report.causes) == ({}, "undecided", {"undetermined": 1})
+    assert codes == {"lag-broker": "confirmed"}
+    assert (report.verdict, report.causes["lag-broker"]) == ("critical", 1)
     assert report.facts["partitions"][1]["why"] == "the partition has no leader: nobody can read it"
 
 

@@ -21,6 +21,7 @@ from workbench.problems import checking
 from workbench.problems.scope import scope_from
 from workbench.sandbox import kafka
 from workbench.sandbox.incidents import INCIDENTS, Truth, plant, topics
+from workbench.sandbox.incidents.dark_broker import dark_broker
 from workbench.sandbox.incidents.living import end_all
 from workbench.sandbox.incidents.scene import fates_of, scene
 from workbench.sandbox.incidents.sending import send
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 RUNBOOKS = Path(__file__).resolve().parents[2] / "runbooks"
 UNEXPLAINED = "unexplained"
+DARK = "lag-broker"  # needs brokers of its own, one of which is killed
 SEED = 7
 
 # Runbook -> the incident whose evidence it shows.
@@ -87,6 +89,7 @@ INCIDENT_OF = {
         )
     },
     "lag-poison-pill": "lag-poison-pill-undecoded",
+    "lag-broker": DARK,
     **{
         code: code
         for code in (
@@ -119,7 +122,10 @@ def record(code: str, bootstrap: str, cluster: kafka.Kafka | None = None) -> Non
         SandboxError: the report does not say what was planted; nothing was kept.
     """
     with tempfile.TemporaryDirectory(prefix="workbench-record-") as scratch, ExitStack() as stack:
-        truth = _planted(INCIDENT_OF[code], bootstrap, Path(scratch), cluster)
+        if INCIDENT_OF[code] == DARK:
+            truth, bootstrap = stack.enter_context(dark_broker(SEED))
+        else:
+            truth = _planted(INCIDENT_OF[code], bootstrap, Path(scratch), cluster)
         stack.callback(end_all)
         evidence = _collected(truth, bootstrap, Path(scratch) / "work")
         found = {item.code: item.state for item in checking.examine(truth.problem, evidence).report.findings}

@@ -13,7 +13,7 @@ from workbench.errors import UsageError
 from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.examination import Examination, verdict_of
-from workbench.problems.lag.brokers import hanging_transaction
+from workbench.problems.lag.brokers import broker, hanging_transaction
 from workbench.problems.lag.entries import entries_table
 from workbench.problems.lag.ledger import ledger, scanned
 from workbench.problems.lag.members import idle_members, no_members, rebalance_storm
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PROBLEM = "lag"
 
 RULES: tuple[Rule, ...] = (
+    broker,
     hanging_transaction,
     no_members,
     idle_members,
@@ -52,7 +53,7 @@ RULES: tuple[Rule, ...] = (
     throughput_deficit,
     retention_risk,
 )
-LATER: Mapping[str, str] = {"lag-broker": "leaders and replicas are read (facts of the partitions), and not judged yet"}
+LATER: Mapping[str, str] = {}
 
 _BEHIND = pa.schema(
     [("topic", pa.string()), ("partition", pa.int32()), ("committed_offset", pa.int64()), ("lag", pa.int64()),

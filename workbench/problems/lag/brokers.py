@@ -1,10 +1,34 @@
-"""Rules on what the brokers do: transactions that hold readers back."""
+"""Rules on what the brokers do: partitions that cannot be read, and transactions that hold readers back."""
 
 from __future__ import annotations
 
 from workbench.problems.lag.members import places
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
 from workbench.report import Severity
+
+
+@rule("lag-broker", Severity.CRITICAL, needs=("topics",))
+def broker(case: Case) -> Ruling:
+    """The partition has no leader, or lost replicas: whoever reads it waits.
+
+    Confirmed where a partition that the group has commits on has no leader. Suspected where a lagging partition stands and
+    fewer replicas are in sync than it has. Ruled out where all lagging partitions have a leader and all of their replicas,
+    or move.
+    """
+    rows = case.rows(
+        "SELECT topic, partition, committed_offset, leaderless FROM entries WHERE leaderless OR (shrunk AND stands)"
+    )
+    if not rows:
+        return RULED_OUT
+    dark = [row for row in rows if row["leaderless"]]
+    said = f"{len(dark):,} partitions have no leader" if dark else f"{len(rows):,} partitions that stand lost replicas"
+    return Ruling(
+        claims=(Claim("confirmed", "leaderless"), Claim("suspected", "shrunk AND stands AND NOT leaderless")),
+        summary=f"{said}, first {rows[0]['topic']}-{rows[0]['partition']}: group {case.facts['group']} cannot read what is there.",
+        subject={"topic": rows[0]["topic"], "partition": rows[0]["partition"]},
+        tables=("topics",),
+        rows=places(dark or rows),
+    )
 
 
 @rule("lag-hanging-transaction", Severity.CRITICAL, needs=("offsets",))

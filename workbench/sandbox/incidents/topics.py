@@ -32,10 +32,12 @@ def admin(bootstrap: str) -> AdminClient:
     return AdminClient(client_settings(bootstrap))
 
 
-def create(bootstrap: str, topic: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
-    """Makes a topic and waits until its partitions have leaders."""
+def create(
+    bootstrap: str, topic: str, partitions: int, config: Mapping[str, str] | None = None, replicas: int = -1
+) -> None:
+    """Makes a topic and waits until its partitions have leaders; -1 replicas: as many as the broker makes by default."""
     client = admin(bootstrap)
-    future = client.create_topics([_kafka.NewTopic(topic, partitions, config=dict(config or {}))])[topic]
+    future = client.create_topics([_kafka.NewTopic(topic, partitions, replicas, config=dict(config or {}))])[topic]
     _done(future, f"create topic {topic}")
     wait_until(lambda: _has_leaders(client, topic, partitions), f"leaders of {topic}")
 
