@@ -109,18 +109,21 @@ def motion(
         slope_per_second=mid,
         slope_low=low,
         slope_high=high,
-        produced_per_second=span.rate("end"),
-        consumed_per_second=span.rate("offset"),
-        produced_before=earlier.rate("end"),
-        consumed_before=earlier.rate("offset"),
-        produced_recently=recent.rate("end"),
-        consumed_recently=recent.rate("offset"),
+        **_rates(span, earlier, recent),
         produced_at_most=series.largest_rate(),
         catch_up_seconds=_catch_up(lag, recent),
         standing_seconds=standing if lag > 0 else 0.0,
         last_advance_ms=advanced,
         state=judged(window, [point.end for point in series.points[-10:]], lag, last.at_ms, interval_ms),
     )
+
+
+def _rates(span: Series, earlier: Series, recent: Series) -> dict[str, Any]:
+    """Offsets a second that are produced and consumed, since it is behind, before that, and lately."""
+    spans = {"per_second": span, "before": earlier, "recently": recent}
+    return {f"produced_{when}": part.rate("end") for when, part in spans.items()} | {
+        f"consumed_{when}": part.rate("offset") for when, part in spans.items()
+    }
 
 
 def _slope(span: Series) -> tuple[float | None, float | None, float | None]:
