@@ -21,13 +21,19 @@ class Observed(NamedTuple):
     stack: Stack
 
 
+# What a run of all tests leaves out: it takes long, and is asked for with -m.
+ASKED_FOR = ("load", "wide")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Whichever test asks for Jaeger first may have to wait until Go has built it; load tests run where asked for."""
+    """Whichever test asks for Jaeger first may have to wait until Go has built it."""
     for item in items:
         if "jaeger" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(2400))
-    heavy = [item for item in items if item.get_closest_marker("load")]
-    if heavy and "load" not in (config.getoption("markexpr") or ""):
+    expression = config.getoption("markexpr") or ""
+    left_out = [name for name in ASKED_FOR if name not in expression]
+    heavy = [item for item in items if any(item.get_closest_marker(name) for name in left_out)]
+    if heavy:
         config.hook.pytest_deselected(items=heavy)
         items[:] = [item for item in items if item not in heavy]
 

@@ -7,8 +7,31 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from workbench.sandbox.incidents import Truth, plant
+
+# One of each family; the others are planted by `make accuracy`, and by tests that are asked for with -m wide.
+EACH_RUN = frozenset(
+    {"aborted-transaction", "aborted-transaction-source", "hanging-transaction", "retention-overtook", "records-deleted-blind",
+     "compacted", "consumer-dropped", "consumer-dropped-logged", "offset-skipped-forward", "offset-reset-latest",
+     "new-partition-skipped", "commit-before-processing", "commit-past-unprocessed", "topic-recreated", "shared-group",
+     "producer-error-ignored", "producer-queue-full", "oversize-record", "clean-out-of-order", "clean-compacted-sink",
+     "clean-transactions", "clean-sink-keeps-less", "clean-retry-and-dead-letters", "clean-working", "clean-fan-out",
+     "application-resend", "producer-retry", "producer-restart", "partitioner-change", "rebalance", "crash-before-commit",
+     "offset-rewind", "redrive", "read-uncommitted", "content-mismatch", "business-duplicates", "clean-idempotent-retry",
+     "clean-transactions-copies", "lag-no-members", "lag-retention-risk", "lag-fetch-limit", "lag-bulk-load",
+     "clean-lag-idle-topic", "clean-lag-markers-only", "dlq-context-missing", "dlq-redrive-loop", "dlq-poison-payload",
+     "dlq-delivery-count", "clean-dlq-drained"}
+)  # fmt: skip
+
+
+def of_each_run(names: Iterable[str]) -> list[Any]:
+    """The names as parameters, those beyond ``EACH_RUN`` marked ``wide``."""
+    return [name if name in EACH_RUN else pytest.param(name, marks=pytest.mark.wide) for name in names]
+
 
 # Planting is mostly waiting: for the broker's own checks, and for messages to become due.
 _PLANTERS = ThreadPoolExecutor(4)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.kafka.planting import of_each_run
 from workbench.config import profile_from_options
 from workbench.problems import checking
 from workbench.problems.scope import scope_from
@@ -73,7 +74,7 @@ def clusters(kafka: str) -> Iterator[Callable[[Incident], tuple[str, Kafka | Non
         cluster.stop()
 
 
-@pytest.mark.parametrize("name", sorted(INCIDENTS))
+@pytest.mark.parametrize("name", of_each_run(sorted(INCIDENTS)))
 def test_the_report_says_what_was_planted(
     clusters: Callable[[Incident], tuple[str, Kafka | None]], tmp_path: Path, name: str
 ) -> None:

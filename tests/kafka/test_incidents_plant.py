@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.kafka import witness
-from tests.kafka.planting import begin, planted
+from tests.kafka.planting import begin, of_each_run, planted
 from workbench.errors import UsageError
 from workbench.problems.scope import scope_from
 from workbench.sandbox.incidents import INCIDENTS, plant
@@ -66,7 +66,7 @@ def test_unknown_incident_names_the_nearest():
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", [n for n in ORDINARY if INCIDENTS[n].problem != "lag"], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run([n for n in ORDINARY if INCIDENTS[n].problem != "lag"]), indirect=True)
 def test_truth_is_consistent_and_its_options_are_those_of_check(truth):
     item = INCIDENTS[truth.incident]
     assert dict(truth.findings) == dict(item.expects)
@@ -79,14 +79,14 @@ def test_truth_is_consistent_and_its_options_are_those_of_check(truth):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", LOSSES, indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(LOSSES), indirect=True)
 def test_every_message_lies_where_the_truth_says(truth, kafka):
     """The witness derives each id's disposition from the topics, the commits and the sent log alone."""
     assert dispositions(truth, kafka) == {name: sorted(ids) for name, ids in truth.dispositions.items()}
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", LOSSES, indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(LOSSES), indirect=True)
 def test_loss_ledger_counts_what_is_there(truth, kafka):
     (source,) = look(truth, kafka, "source")
     log = witness.sent_log(truth.options["sent_log"]) if "sent_log" in truth.options else {}
@@ -100,7 +100,7 @@ def test_loss_ledger_counts_what_is_there(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", [name for name in LOSSES if name.endswith("-blind")], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run([name for name in LOSSES if name.endswith("-blind")]), indirect=True)
 def test_losses_without_ids_are_bounded_by_offsets(truth, kafka):
     (source,) = look(truth, kafka, "source")
     commits = witness.committed(kafka, truth.options["group"], source.name)
@@ -111,7 +111,7 @@ def test_losses_without_ids_are_bounded_by_offsets(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", DUPLICATES, indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(DUPLICATES), indirect=True)
 def test_duplicates_ledger_counts_what_is_there(truth, kafka):
     places = copies_at(truth, kafka)
     records, messages = sum(map(Counter.total, places)), sum(map(len, places))
@@ -121,7 +121,7 @@ def test_duplicates_ledger_counts_what_is_there(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", [n for n in DUPLICATES if not INCIDENTS[n].clean], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run([n for n in DUPLICATES if not INCIDENTS[n].clean]), indirect=True)
 def test_ids_that_were_hit_are_those_with_copies(truth, kafka):
     doubled = {id_ for place in copies_at(truth, kafka) for id_, count in place.items() if count > 1}
     ((code, ids),) = truth.ids.items()
@@ -133,7 +133,7 @@ def test_ids_that_were_hit_are_those_with_copies(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", ["producer-retry"], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(["producer-retry"]), indirect=True)
 def test_retried_batch_was_stored_twice_with_the_same_times(truth, kafka):
     (source,) = look(truth, kafka, "source")
     copies = {}
@@ -146,7 +146,7 @@ def test_retried_batch_was_stored_twice_with_the_same_times(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", ["application-resend", "partitioner-change"], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(["application-resend", "partitioner-change"]), indirect=True)
 def test_resent_events_have_new_times(truth, kafka):
     """And they come to the same partition, unless the partitioner changed."""
     (source,) = look(truth, kafka, "source")
@@ -159,7 +159,7 @@ def test_resent_events_have_new_times(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", ["redrive", "redrive-home-made"], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(["redrive", "redrive-home-made"]), indirect=True)
 def test_redriven_copies_carry_marks_everywhere(truth, kafka):
     marks = {"workbench-redrive-origin", "x-replay-count"}
     ids = set(truth.ids["duplicates-redrive"])
@@ -170,7 +170,7 @@ def test_redriven_copies_carry_marks_everywhere(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", ["content-mismatch"], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(["content-mismatch"]), indirect=True)
 def test_mismatched_content_differs_for_exactly_the_ids_named(truth, kafka):
     (source,), (sink,) = look(truth, kafka, "source"), look(truth, kafka, "sink")
     written = {record.id: record.value["data"]["email"] for record in sink.records}
@@ -179,7 +179,7 @@ def test_mismatched_content_differs_for_exactly_the_ids_named(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", ["consumer-dropped", "consumer-dropped-version"], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(["consumer-dropped", "consumer-dropped-version"]), indirect=True)
 def test_pattern_is_whole(truth, kafka):
     """All of one type or version are lost, and no other."""
     (source,) = look(truth, kafka, "source")
@@ -192,7 +192,7 @@ def test_pattern_is_whole(truth, kafka):
 
 @pytest.mark.kafka
 @pytest.mark.parametrize(
-    "truth", ["aborted-transaction", "aborted-transaction-source", "read-uncommitted"], indirect=True
+    "truth", of_each_run(["aborted-transaction", "aborted-transaction-source", "read-uncommitted"]), indirect=True
 )
 def test_aborted_copies_are_in_the_log(truth, kafka):
     (topic,) = look(truth, kafka, "source" if truth.incident.endswith("source") else "sink")
@@ -201,7 +201,7 @@ def test_aborted_copies_are_in_the_log(truth, kafka):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("truth", ["business-duplicates"], indirect=True)
+@pytest.mark.parametrize("truth", of_each_run(["business-duplicates"]), indirect=True)
 def test_business_duplicates_share_their_request(truth, kafka):
     (source,) = look(truth, kafka, "source")
     requests = Counter(record.value["data"]["requestId"] for record in source.records)
@@ -211,7 +211,7 @@ def test_business_duplicates_share_their_request(truth, kafka):
 
 @pytest.mark.kafka
 @pytest.mark.parametrize(
-    "truth", [name for name in LOSSES if name.startswith(("producer-", "oversize-"))], indirect=True
+    "truth", of_each_run([name for name in LOSSES if name.startswith(("producer-", "oversize-"))]), indirect=True
 )
 def test_lost_sends_are_in_the_sent_log_without_an_offset(truth, kafka):
     (source,) = look(truth, kafka, "source")

@@ -12,7 +12,8 @@ import pytest
 from tests.kafka.redriving import Place, committed, copies, dead_letters, place
 from workbench.sandbox.kafka import Kafka, start
 
-pytestmark = [pytest.mark.kafka, pytest.mark.reliability]
+# 20,000 copies under kills and restarts take minutes: they run where they are asked for.
+pytestmark = [pytest.mark.kafka, pytest.mark.reliability, pytest.mark.load]
 RECORDS, KILLS = 20_000, 5
 
 
