@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +46,14 @@ class Tracing:
     def sending(
         self, message: Outgoing, headers: list[tuple[str, bytes | None]], *, inject_context: bool = True
     ) -> SendSpan:
-        """Begins the span ``send <topic>``, and replaces the context in the headers by its own.
+        """Begins the span ``send <topic>``, child of the message's context, and puts its own context into the headers.
 
         Args:
             message: what is sent.
             headers: of the record; changed in place.
             inject_context: False where somebody else adds the context.
         """
-        from opentelemetry.propagate import inject
+        from opentelemetry.propagate import extract, inject
         from opentelemetry.trace import SpanKind, set_span_in_context
 
         attributes = {
@@ -60,7 +61,11 @@ class Tracing:
             "messaging.message.body.size": len(message.value or b""),
             **_known({"message.id": message.message_id, "message.type": _type_of(message.headers, None)}),
         }
-        span = self._tracer.start_span(f"send {message.topic}", kind=SpanKind.PRODUCER, attributes=attributes)
+        carried = _carrier(message.headers)
+        parent = extract(carried) if carried else None  # without one: whatever span is current
+        span = self._tracer.start_span(
+            f"send {message.topic}", context=parent, kind=SpanKind.PRODUCER, attributes=attributes
+        )
         carrier: dict[str, str] = {}
         if inject_context:
             inject(carrier, context=set_span_in_context(span))
@@ -152,6 +157,16 @@ class ProcessSpan:
     def __init__(self, span: Span) -> None:
         self.span = span
         self._began = time.perf_counter()
+
+    def origin_of(self, output: Outgoing) -> Outgoing:
+        """The output with this processing as its context: outputs are sent together, when the span has long ended."""
+        from opentelemetry.propagate import inject
+        from opentelemetry.trace import set_span_in_context
+
+        carrier: dict[str, str] = {}
+        inject(carrier, context=set_span_in_context(self.span))
+        kept = tuple(pair for pair in output.headers if pair[0] not in _CARRIED)
+        return replace(output, headers=(*kept, *((name, value.encode()) for name, value in carrier.items())))
 
     def failed(self, error: Exception, category: str) -> None:
         """One attempt failed."""

@@ -153,7 +153,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - every error of a handler has a category, and a place to go
             ending = self._troubled(record, span, error)
         if ending.outputs:
-            self._done.outputs += ending.outputs
+            self._done.outputs += [span.origin_of(one) for one in ending.outputs] if span else ending.outputs
         if span is not None:
             span.ended(ending.result, ending.attempts)
         return ending.result
