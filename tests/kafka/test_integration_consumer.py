@@ -194,6 +194,7 @@ def test_a_dead_letter_topic_that_vanishes_stops_the_consumer(strict: Kafka, top
     assert service.metrics.value("messages_dead_lettered_total", topic=service.source, category="permanent") == 0
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("mode", ["least", "once"])
 def test_a_broker_that_is_away_costs_nothing(strict: Kafka, topic_name, mode):
     """Killed in the middle of the work and started again: the consumer goes on by itself."""

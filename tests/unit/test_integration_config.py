@@ -93,7 +93,7 @@ def test_librdkafka_takes_every_setting_that_can_be_named(load):
         "    compression: zstd\n    maxBufferedMessages: 1000\n    acks:",
     )
     quiet = {"log_level": 0}
-    assert len(Producer(producer_settings(config) | quiet)) == 0
+    assert Producer(producer_settings(config) | quiet) is not None  # it refuses what it does not know
     timed = load(
         "    groupId:",
         "    sessionTimeout: 20000\n    heartbeatInterval: 2000\n    maxPollInterval: 90000\n    groupId:",
@@ -203,7 +203,7 @@ def test_stores_are_told_by_their_bytes_and_given_to_librdkafka(load, stores, mo
     assert pem["ssl.certificate.location"] == pem["ssl.key.location"] == str(stores / "both.pem")
     assert pem["ssl.ca.location"] == str(stores / "ca.pem")
     for settings in (pkcs12, pem):  # librdkafka opens the stores here
-        assert len(Producer(settings | {"log_level": 0})) == 0
+        assert Producer(settings | {"log_level": 0}) is not None
 
 
 @pytest.mark.parametrize(
