@@ -22,7 +22,7 @@ from workbench.sandbox.incidents.truth import Truth
 from workbench.sandbox.kafka import Kafka, start
 from workbench.sources import connect
 
-pytestmark = [pytest.mark.kafka, pytest.mark.incidents, pytest.mark.alone]
+pytestmark = [pytest.mark.kafka, pytest.mark.incidents]
 
 
 @pytest.fixture(autouse=True)
