@@ -137,8 +137,6 @@ def loss_over_time_and_partition(case: Examination) -> go.Figure:
 
 def copies_over_time(case: Examination) -> go.Figure:
     """When extra copies were written, stacked by their cause."""
-    import plotly.graph_objects as go
-
     rows = _query(
         case,
         "WITH chosen AS (SELECT coalesce(cause, 'unexplained') AS line, epoch_ms(\"at\") AS ms FROM ledger"
@@ -146,24 +144,7 @@ def copies_over_time(case: Examination) -> go.Figure:
     )
     if not rows:
         return _empty("There is no extra copy.")
-    start, width = _grid([row[1] for row in rows])
-    figure = go.Figure()
-    for index, cause in enumerate(sorted({row[0] for row in rows})):
-        bins = _binned([row for row in rows if row[0] == cause], start, width)
-        figure.add_bar(
-            x=[_at(start, width, column) for _, column in bins],
-            y=list(bins.values()),
-            width=width * 900,
-            name=html_text(cause),
-            marker={
-                "color": _PALETTE[index % len(_PALETTE)],
-                "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]},
-            },
-            hovertemplate="%{x}: %{y:,}<extra>%{fullData.name}</extra>",
-        )
-    figure.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": -0.25})
-    figure.update_yaxes(title=f"extra copies in {_span(width)}", rangemode="tozero")
-    return _dressed(figure, "Extra copies over time", 380)
+    return _stacked(rows, "extra copies", "Extra copies over time")
 
 
 def copies_by_partition_pair(case: Examination) -> go.Figure:
@@ -184,26 +165,19 @@ def copies_by_partition_pair(case: Examination) -> go.Figure:
     return _dressed(figure, "Extra copies by partition", 150 + 34 * len(firsts))
 
 
-def dead_letters_over_time(case: Examination) -> go.Figure:
-    """When dead letters failed, stacked by their cause group: bursts are outages or deployments, a steady stream a rule.
-
-    Args:
-        case: a dlq examination.
-    """
+def _stacked(rows: list[tuple[Any, ...]], what: str, title: str) -> go.Figure:
+    """Bars over time, stacked by the name in the first column; the second is epoch milliseconds."""
     import plotly.graph_objects as go
 
-    rows = _query(case, f"WITH {_GROUP_NAMES}, chosen AS ({_GROUP_ROWS}), {_THIN}")
-    if not rows:
-        return _empty("There is no dead letter.")
     start, width = _grid([row[1] for row in rows])
     figure = go.Figure()
-    for index, group in enumerate(sorted({row[0] for row in rows})):
-        bins = _binned([row for row in rows if row[0] == group], start, width)
+    for index, name in enumerate(sorted({row[0] for row in rows})):
+        bins = _binned([row for row in rows if row[0] == name], start, width)
         figure.add_bar(
             x=[_at(start, width, column) for _, column in bins],
             y=list(bins.values()),
             width=width * 900,
-            name=html_text(group),
+            name=html_text(name),
             marker={
                 "color": _PALETTE[index % len(_PALETTE)],
                 "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]},
@@ -211,8 +185,20 @@ def dead_letters_over_time(case: Examination) -> go.Figure:
             hovertemplate="%{x}: %{y:,}<extra>%{fullData.name}</extra>",
         )
     figure.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": -0.25})
-    figure.update_yaxes(title=f"dead letters in {_span(width)}", rangemode="tozero")
-    return _dressed(figure, "Dead letters over time, by cause group", 380)
+    figure.update_yaxes(title=f"{what} in {_span(width)}", rangemode="tozero")
+    return _dressed(figure, title, 380)
+
+
+def dead_letters_over_time(case: Examination) -> go.Figure:
+    """When dead letters failed, stacked by their cause group: bursts are outages or deployments, a steady stream a rule.
+
+    Args:
+        case: a dlq examination.
+    """
+    rows = _query(case, f"WITH {_GROUP_NAMES}, chosen AS ({_GROUP_ROWS}), {_THIN}")
+    if not rows:
+        return _empty("There is no dead letter.")
+    return _stacked(rows, "dead letters", "Dead letters over time, by cause group")
 
 
 def cause_groups_over_time(case: Examination) -> go.Figure:
