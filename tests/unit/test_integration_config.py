@@ -85,7 +85,7 @@ def test_the_documents_keys_become_librdkafkas(load):
 
 def test_librdkafka_takes_every_setting_that_can_be_named(load):
     """Its own check: an unknown or impossible setting raises; no broker is asked."""
-    from confluent_kafka import Consumer, Producer
+    from confluent_kafka import Consumer, KafkaException, Producer
 
     config = load(
         "    acks:",
@@ -93,7 +93,9 @@ def test_librdkafka_takes_every_setting_that_can_be_named(load):
         "    compression: zstd\n    maxBufferedMessages: 1000\n    acks:",
     )
     quiet = {"log_level": 0}
-    assert Producer(producer_settings(config) | quiet) is not None  # it refuses what it does not know
+    Producer(producer_settings(config) | quiet)
+    with pytest.raises(KafkaException, match="No such configuration property"):
+        Producer(producer_settings(config) | quiet | {"no.such.setting": "1"})
     timed = load(
         "    groupId:",
         "    sessionTimeout: 20000\n    heartbeatInterval: 2000\n    maxPollInterval: 90000\n    groupId:",
@@ -192,7 +194,7 @@ def ssl(folder: Path, keystore: str, truststore: str, password: str = "${STORE}"
 
 
 def test_stores_are_told_by_their_bytes_and_given_to_librdkafka(load, stores, monkeypatch):
-    from confluent_kafka import Producer
+    from confluent_kafka import KafkaException, Producer
 
     monkeypatch.setenv("STORE", "hush-6")
     pkcs12 = producer_settings(load("{ enabled: false }", ssl(stores, "own.p12", "trust")))
@@ -203,7 +205,9 @@ def test_stores_are_told_by_their_bytes_and_given_to_librdkafka(load, stores, mo
     assert pem["ssl.certificate.location"] == pem["ssl.key.location"] == str(stores / "both.pem")
     assert pem["ssl.ca.location"] == str(stores / "ca.pem")
     for settings in (pkcs12, pem):  # librdkafka opens the stores here
-        assert Producer(settings | {"log_level": 0}) is not None
+        Producer(settings | {"log_level": 0})
+    with pytest.raises(KafkaException):
+        Producer(pkcs12 | {"log_level": 0, "ssl.keystore.password": "wrong"})
 
 
 @pytest.mark.parametrize(
