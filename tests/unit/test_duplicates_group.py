@@ -98,6 +98,34 @@ def test_a_member_that_leaves_in_order_is_a_rebalance_one_that_times_out_a_crash
     assert found(left(SESSION_MS))[0] == {CRASH: "confirmed", CONTEXT: "confirmed"}
 
 
+def emptied(after_ms: int) -> World:
+    """The only member is gone some time after it wrote; another one comes much later."""
+    world = reread()
+    seats(world, FIRST_MS - 100, "a")
+    world.committed_at(FIRST_MS, 20)
+    seats(world, FIRST_MS + 1_000 + after_ms)
+    seats(world, FIRST_MS + 800_000, "b")
+    world.committed_at(FIRST_MS + 900_100, 30)
+    return world
+
+
+def test_a_group_that_empties_one_session_timeout_after_its_last_write_was_killed() -> None:
+    assert found(emptied(SESSION_MS - 2_000))[0] == {CRASH: "confirmed", CONTEXT: "confirmed"}
+    for after_ms in (3_000, SESSION_MS // 2, SESSION_MS + 10_000):
+        assert found(emptied(after_ms))[0] == {CRASH: "suspected", CONTEXT: "confirmed"}
+
+
+def test_a_change_between_the_two_writings_counts_before_one_that_may_be_off_by_the_clocks() -> None:
+    world = reread()
+    seats(world, FIRST_MS - 100, "a")
+    world.committed_at(FIRST_MS, 20)
+    seats(world, FIRST_MS + 100)
+    seats(world, FIRST_MS + 200, "b")
+    seats(world, FIRST_MS + 1_000 + SESSION_MS, "c")
+    world.committed_at(FIRST_MS + 900_100, 30)
+    assert found(world)[0] == {CRASH: "confirmed", CONTEXT: "confirmed"}
+
+
 def stopped(step_ms: int, error: str | None = None) -> World:
     """Commits every 200 ms, then none while ten messages are written; then the group is left and begins again."""
     world = reread(step_ms=step_ms)

@@ -40,35 +40,41 @@ SELECT s.log_offset, s.at_ms, s.members, s.joined, s."left", s.partition, s.owne
                 (SELECT min(x.at_ms) FROM seats x WHERE x.member_id = s.owner.member_id)) AS last_commit_ms,
        coalesce((SELECT arg_max(m.committed_offset, m.log_offset) FROM moves m
                  WHERE m.partition = s.partition AND NOT m.removed AND m.log_offset < s.log_offset), 0) AS committed_offset,
-       (SELECT max(r.first_ms) FROM reread r WHERE r.partition = s.partition AND r.first_ms <= s.at_ms) AS last_write_ms
+       (SELECT max(r.first_ms) FROM reread r WHERE r.first_ms <= s.at_ms AND (r.partition = s.partition
+            OR r.partition IN (SELECT o.partition FROM owned o WHERE o.member_id = s.owner.member_id))) AS last_write_ms
 FROM seen s
 """
 # evicted: gone one poll interval after its last commit, and back again. lost: gone one session timeout after its last sign of
-# life. emptied: gone, nobody else there. moved: the partition was taken from a live member, or from one that left in order.
+# life. emptied: gone, nobody else there, and not at that time. moved: the partition was taken from a live member, or from one
+# that left in order. Of a group that became empty the time must fit on both sides, since one that idles leaves in order too.
 _KINDS = """
 CREATE OR REPLACE TEMP TABLE turnovers AS
 SELECT *, CASE
     WHEN gone AND back_ms IS NOT NULL AND poll_ms IS NOT NULL AND {evicted} THEN 'evicted'
+    WHEN gone AND members = 0 AND session_ms IS NOT NULL AND {silent} AND NOT {idled} THEN 'lost'
     WHEN gone AND members = 0 THEN 'emptied'
     WHEN gone AND session_ms IS NULL AND joined > 0 THEN 'lost'
     WHEN gone AND session_ms IS NULL THEN 'either'
-    WHEN gone AND at_ms - greatest(last_commit_ms, coalesce(last_write_ms, last_commit_ms))
-        >= greatest(session_ms - {slack}, session_ms / 2) THEN 'lost'
+    WHEN gone AND {silent} THEN 'lost'
     ELSE 'moved' END AS kind
 FROM changes
 """
+_LAST_SIGN = "greatest(last_commit_ms, coalesce(last_write_ms, last_commit_ms))"
+_SILENT = f"at_ms - {_LAST_SIGN} >= greatest(session_ms - {_SLACK_MS}, session_ms / 2)"
+_IDLED = f"at_ms - {_LAST_SIGN} > session_ms + {_SLACK_MS}"
 _EVICTED = "at_ms - last_commit_ms BETWEEN poll_ms * 0.9 AND poll_ms * 1.15 + {slack}"
 _EVICTED_BY_LOG = """({timed} OR EXISTS (SELECT 1 FROM service_log l WHERE l.at_ms BETWEEN changes.last_commit_ms
     AND changes.back_ms + 60000 AND regexp_matches(concat_ws(' ', l.event, l.error),
     'poll[ ._-]?interval|max[ ._-]?poll|CommitFailed', 'i')))"""
-# The change that cost a copy its commit: the first one after its first writing. A member that was evicted writes on until it
-# notices, so its partition may be written by both meanwhile.
+# The change that cost a copy its commit: the first one between its two writings; one just outside only where there is none, as
+# clocks differ. A member that was evicted writes on until it notices, so its partition may be written by both meanwhile.
 _MATCHED = f"""
 CREATE OR REPLACE TEMP TABLE turned AS
 WITH fits AS (
     SELECT r.entry, t.kind, t.log_offset, t.partition, t.at_ms, t.last_commit_ms, CASE
         WHEN t.kind = 'evicted' AND r.first_ms <= t.back_ms + {SKEW_MS} THEN 0
-        WHEN t.at_ms >= r.first_ms - {SKEW_MS} THEN 1 END AS rank
+        WHEN t.at_ms BETWEEN r.first_ms AND r.timestamp_ms THEN 1
+        WHEN t.at_ms >= r.first_ms - {SKEW_MS} THEN 2 END AS rank
     FROM reread r JOIN turnovers t ON t.partition = r.partition AND r."offset" >= t.committed_offset
     WHERE r.timestamp_ms >= t.at_ms - {SKEW_MS})
 SELECT * FROM fits WHERE rank IS NOT NULL
@@ -111,6 +117,6 @@ def create_turnovers(case: Case) -> None:
     case.con.execute(_CHANGES.format(session=session if session.isdigit() else "NULL"))
     timed = _EVICTED.format(slack=_SLACK_MS)
     evicted = _EVICTED_BY_LOG.format(timed=timed) if case.has("service_log") else timed
-    case.con.execute(_KINDS.format(evicted=evicted, slack=_SLACK_MS))
+    case.con.execute(_KINDS.format(evicted=evicted, silent=_SILENT, idled=_IDLED))
     case.con.execute(_MATCHED)
     case.con.execute(_STUCK)

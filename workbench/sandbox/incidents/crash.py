@@ -70,7 +70,7 @@ def process_without_end(
         until: partition -> offset at which it stops.
         unfinished: ids that it reads and commits, but does not get to work on.
     """
-    session_ms = topics.shortest_session_ms(scene.bootstrap)
+    session_ms = topics.short_session_ms(scene.bootstrap)
     order = {"act": "process", "transaction": transaction, "commit": commit, "until": until, "session_ms": session_ms,
              "unfinished": list(unfinished)}  # fmt: skip
     told = _run_and_kill(scene, order)
@@ -147,7 +147,7 @@ def _open(scene: Scene, order: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 def _process(scene: Scene, order: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     outlet = _OpenTransaction(scene.bootstrap) if order["transaction"] else Plain(scene.bootstrap)
     until = order["until"] and {int(partition): offset for partition, offset in order["until"].items()}
-    client = consumer(scene, session_timeout_ms=order["session_ms"])
+    client = consumer(scene, session_timeout_ms=order["session_ms"], heartbeat_interval_ms=topics.HEARTBEAT_MS)
     handler = Processor(scene, dict.fromkeys(order["unfinished"], "lost"))
     done = run(client, scene, handler, outlet, until=until, commit=order["commit"])
     return {"handled": done.handled, "written": outlet.written}, (client, outlet)

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from workbench.errors import SandboxError
 
+HEARTBEAT_MS = 500
 TIMEOUT_SECONDS = 20.0
 # The library types this module, but does not export by name what it documents.
 _kafka: Any = confluent_kafka.admin
@@ -154,9 +155,9 @@ def delete_group(bootstrap: str, group: str) -> None:
     _done(client.delete_consumer_groups([group])[group], f"delete {group}")
 
 
-def shortest_session_ms(bootstrap: str) -> int:
-    """The shortest session timeout that the broker allows its members."""
-    return max(int(broker_setting(bootstrap, "group.min.session.timeout.ms")), 1000)
+def short_session_ms(bootstrap: str) -> int:
+    """A short session timeout that the broker allows its members: six times their heartbeat, so that none is lost by a pause."""
+    return max(int(broker_setting(bootstrap, "group.min.session.timeout.ms")), 6 * HEARTBEAT_MS)
 
 
 def broker_setting(bootstrap: str, name: str) -> str:
