@@ -6,7 +6,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON_IN_VENV := .venv/bin/python
 READY := .venv/ready
 ARGS ?=
-# Each has a broker of its own and takes whole files; they wait more than they work.
+# Each has a broker of its own and takes whole files; they wait more than they work. One that ends by itself ends the run: replaced,
+# it would leave the others waiting for its files.
 PROCESSES ?= 3
 
 help:  ## list the targets
@@ -22,7 +23,7 @@ demo: $(READY)  ## plant faults in a real Kafka, then find them: ledgers, verdic
 	@$(PYTHON_IN_VENV) -m workbench.sandbox.demo $(ARGS)
 
 test: $(READY)  ## run all tests, those on a real broker too
-	@$(PYTHON_IN_VENV) -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
+	@$(PYTHON_IN_VENV) -m pytest -n $(PROCESSES) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 lint: $(READY)  ## ruff (rules and format) and mypy --strict
 	@$(PYTHON_IN_VENV) -m ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,10 @@ class Observed(NamedTuple):
     kafka: Kafka
     stack: Stack
 
+
+# A shell's background job ignores Ctrl-C, and so would the programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What a run of all tests leaves out: it takes long, and is asked for with -m.
 ASKED_FOR = ("load", "wide")
