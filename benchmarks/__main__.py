@@ -86,7 +86,7 @@ def _with_broker(
     small = _timed(took, "writing", lambda: traffic.write(bootstrap, "bench.orders", options.records))
     results: list[Result] = []
     if "capture" in asked:
-        results += _compared(took, "capture", lambda: cases.capture_against_c(bootstrap, small.topic, options.rounds))
+        results += _compared(took, "capture", lambda: cases.readers_against_c(bootstrap, small.topic, options.rounds))
     if "duplicates" in asked:
         results += _compared(
             took, "duplicates", lambda: cases.duplicates_against_shell(bootstrap, small, options.rounds)
@@ -95,7 +95,9 @@ def _with_broker(
         large = _timed(
             took, "writing large", lambda: traffic.write(bootstrap, "bench.orders.large", options.records * 10, seed=8)
         )
-        results += _compared(took, "large", lambda: cases.growth(bootstrap, small, large, max(options.rounds // 2, 1)))
+        few = max(options.rounds // 2, 1)
+        results += _compared(took, "large", lambda: cases.growth(bootstrap, small, large, few))
+        results += _compared(took, "large pipeline", lambda: cases.duplicates_against_shell(bootstrap, large, few))
     return results
 
 

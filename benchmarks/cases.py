@@ -54,41 +54,57 @@ class Result:
     note: str = ""
 
 
-def capture_against_c(bootstrap: str, topic: str, rounds: int) -> list[Result]:
-    """Full records with headers to Parquet, against a C program that reads the same and keeps nothing."""
+def readers_against_c(bootstrap: str, topic: str, rounds: int) -> list[Result]:
+    """Full records with headers, into Arrow and to Parquet, against a C program that reads the same and keeps nothing.
+
+    The C program runs twice: with librdkafka's defaults, and with a queue of a million messages. Which is faster depends on the
+    machine; it is the yardstick.
+    """
     reader = compiled_reader()
-    programs: dict[str, tuple[str, ...]] = {"c": (str(reader), bootstrap, topic)}
-    for processes in (1, 2):
-        programs[str(processes)] = (sys.executable, "-m", "benchmarks.capture_once", bootstrap, topic, str(processes))
-    runs = alternate(programs, rounds)
-    c_rates = [int(run.output.split()[0]) / float(run.output.split()[3]) for run in runs["c"]]
+    module = (sys.executable, "-m")
+    runs = alternate(
+        {
+            "c": (str(reader), bootstrap, topic),
+            "c, long queue": (str(reader), bootstrap, topic, str(MILLION)),
+            "read": (*module, "benchmarks.read_once", bootstrap, topic),
+            "1": (*module, "benchmarks.capture_once", bootstrap, topic, "1"),
+            "2": (*module, "benchmarks.capture_once", bootstrap, topic, "2"),
+        },
+        rounds,
+    )
+    best = max(("c", "c, long queue"), key=lambda side: _c_rate(runs[side]))
     return [
-        _rates(f"capture to Parquet, {side} process{'es' * (side == '2')}", runs, side, c_rates)
-        for side in programs
-        if side != "c"
+        _rates("reading into Arrow, 1 process", runs, "read", best, 2.5),
+        _rates("capture to Parquet, 1 process", runs, "1", best, 1.5),
+        _rates("capture to Parquet, 2 processes", runs, "2", best, 1.5),
     ]
 
 
-def _rates(name: str, runs: dict[str, list[Run]], side: str, c_rates: Sequence[float]) -> Result:
+def _c_rate(runs: Sequence[Run]) -> float:
+    return statistics.median(int(run.output.split()[0]) / float(run.output.split()[3]) for run in runs)
+
+
+def _rates(name: str, runs: dict[str, list[Run]], side: str, yardstick: str, goal: float) -> Result:
     """Rates while reading; what the whole program took is in the rounds and the note."""
     said = [json.loads(run.output) for run in runs[side]]
-    counts = {one["records"] for one in said} | {int(run.output.split()[0]) for run in runs["c"]}
+    counts = {one["records"] for one in said} | {int(run.output.split()[0]) for run in runs[yardstick]}
     if len(counts) != 1:
         raise AssertionError(f"the readers do not agree on the number of records: {counts}")
-    rate, other = statistics.median(one["records"] / one["seconds"] for one in said), statistics.median(c_rates)
-    whole = median_seconds(runs["c"]) / median_seconds(runs[side])
+    rate, other = statistics.median(one["records"] / one["seconds"] for one in said), _c_rate(runs[yardstick])
+    whole = median_seconds(runs[yardstick]) / median_seconds(runs[side])
+    both = ", ".join(f"{name} {_c_rate(runs[name]):,.0f}" for name in ("c", "c, long queue"))
     return Result(
         name=f"{name}, against a C reader",
         workbench=rate,
         other=other,
         unit="records/s",
         ratio=rate / other,
-        goal=">= 0.5",
-        met=rate / other >= 0.5,
+        goal=f">= {goal}",
+        met=rate / other >= goal,
         peak_mib=peak_mib(runs[side]),
-        other_peak_mib=peak_mib(runs["c"]),
-        rounds={"workbench": _seconds(runs[side]), "c": _seconds(runs["c"])},
-        note=f"{said[-1]['parquet_bytes'] / 2**20:.0f} MiB of Parquet; start of the program included: {whole:.2f}",
+        other_peak_mib=peak_mib(runs[yardstick]),
+        rounds={"workbench": _seconds(runs[side]), "c": _seconds(runs[yardstick])},
+        note=f"{both}; start of the program included: {whole:.2f}",
     )
 
 
@@ -103,6 +119,7 @@ def duplicates_against_shell(bootstrap: str, written: traffic.Traffic, rounds: i
     if found != {written.copies}:
         raise AssertionError(f"{written.copies} copies were written, found: {found}")
     ours, shell = median_seconds(runs["workbench"]), median_seconds(runs["shell"])
+    goal = 3.5 if written.records <= MILLION else 7.0
     return [
         Result(
             name="check duplicates, against kcat | jq | sort | uniq -d",
@@ -110,8 +127,8 @@ def duplicates_against_shell(bootstrap: str, written: traffic.Traffic, rounds: i
             other=shell,
             unit="s",
             ratio=shell / ours,
-            goal=">= 1.5 (aim 2.5)",
-            met=shell / ours >= 1.5,
+            goal=f">= {goal}",
+            met=shell / ours >= goal,
             peak_mib=peak_mib(runs["workbench"]),
             other_peak_mib=peak_mib(runs["shell"]),
             rounds={side: _seconds(done) for side, done in runs.items()},
@@ -178,8 +195,8 @@ def growth(bootstrap: str, small: traffic.Traffic, large: traffic.Traffic, round
             other=per_small,
             unit="us/record",
             ratio=per_large / per_small,
-            goal="<= 1.2, under 1.5 GiB",
-            met=per_large / per_small <= 1.2 and peak < 1536,
+            goal="<= 1.2, under 700 MiB",
+            met=per_large / per_small <= 1.2 and peak < 700,
             peak_mib=peak,
             other_peak_mib=peak_mib(of_small),
             rounds={side: _seconds(done) for side, done in runs.items()},

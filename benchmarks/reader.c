@@ -1,5 +1,6 @@
 /* The yardstick: read a whole topic with headers through librdkafka, as plainly and as fast as C can.
- * cc -O2 -o reader reader.c -lrdkafka      ./reader BOOTSTRAP TOPIC      prints: records bytes headers seconds */
+ * cc -O2 -o reader reader.c -lrdkafka      ./reader BOOTSTRAP TOPIC [QUEUE]
+ * prints: records bytes headers seconds. QUEUE: messages that librdkafka keeps ready; its own default is 100,000 */
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <time.h>
@@ -22,12 +23,12 @@ int main(int argc, char **argv) {
     int64_t low, ends[PARTITIONS] = {0}, records = 0, bytes = 0, headers = 0;
     const struct rd_kafka_metadata *about;
     double began = now();
-    if (argc != 3) return 2;
+    if (argc != 3 && argc != 4) return 2;
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     set(conf, "bootstrap.servers", argv[1]);
     set(conf, "group.id", "benchmark-reader");
     set(conf, "enable.auto.commit", "false");
-    set(conf, "queued.min.messages", "1000000");
+    if (argc == 4) set(conf, "queued.min.messages", argv[3]);
     rd_kafka_t *client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, NULL, 0);
     rd_kafka_topic_t *topic = rd_kafka_topic_new(client, argv[2], NULL);
     if (rd_kafka_metadata(client, 0, topic, &about, 10000)) return 1;
