@@ -33,7 +33,15 @@ def reread(written_ms: int = FIRST_MS + 1_000, again_ms: int = FIRST_MS + 900_00
 def seats(world: World, at_ms: int, *names: str) -> None:
     """A generation whose members hold the partition one after the other, the last one last."""
     made = tuple(
-        Member(name, name.split("#")[0], "/h", None, SESSION_MS, POLL_MS, (("in", (0,)),) if n == 0 else ())
+        Member(
+            name,
+            name.split("#")[0],
+            "/h",
+            [*name.split("@"), None][1],
+            SESSION_MS,
+            POLL_MS,
+            (("in", (0,)),) if n == 0 else (),
+        )
         for n, name in enumerate(names)
     )
     world.group_event(
@@ -124,6 +132,21 @@ def test_a_change_between_the_two_writings_counts_before_one_that_may_be_off_by_
     seats(world, FIRST_MS + 1_000 + SESSION_MS, "c")
     world.committed_at(FIRST_MS + 900_100, 30)
     assert found(world)[0] == {CRASH: "confirmed", CONTEXT: "confirmed"}
+
+
+def replaced(instance: str) -> World:
+    """A static member is gone at once after its last write, another one has its place."""
+    world = reread()
+    seats(world, FIRST_MS - 100, "a@one")
+    world.committed_at(FIRST_MS, 20)
+    seats(world, FIRST_MS + 1_500, f"b@{instance}")
+    world.committed_at(FIRST_MS + 900_100, 30)
+    return world
+
+
+def test_a_static_member_whose_next_process_took_its_place_ended_before_its_commit() -> None:
+    assert found(replaced("one"))[0] == {CRASH: "confirmed", CONTEXT: "confirmed"}
+    assert found(replaced("two"))[0] == {REBALANCE: "confirmed", CONTEXT: "confirmed"}
 
 
 def stopped(step_ms: int, error: str | None = None) -> World:

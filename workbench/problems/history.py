@@ -42,7 +42,7 @@ WHERE g.joined > 0 AND g."left" > 0 AND NOT g.removed
 # What the group's members held: from each record on until the partition's next one.
 _MEMBERS = """
 CREATE OR REPLACE TEMP VIEW seats AS SELECT log_offset, at_ms, member_id, client_id, client_host, session_timeout_ms, topic,
-    partitions, {rebalance} AS rebalance_timeout_ms, {subscribed} AS subscribed FROM group_members;
+    partitions, {rebalance} AS rebalance_timeout_ms, {subscribed} AS subscribed, {instance} AS instance_id FROM group_members;
 CREATE OR REPLACE TEMP TABLE owned AS
 SELECT unnest(partitions) AS partition, log_offset, at_ms, member_id, client_id, client_host, subscribed
 FROM seats WHERE topic = source_topic()
@@ -85,7 +85,8 @@ CREATE OR REPLACE TEMP TABLE moves (partition INTEGER, at_ms BIGINT, log_offset 
 CREATE OR REPLACE TEMP TABLE takeovers (log_offset BIGINT, at_ms BIGINT, partition INTEGER, committed_offset BIGINT);
 CREATE OR REPLACE TEMP TABLE assigned (partition INTEGER, at_ms BIGINT, log_offset BIGINT, begun BIGINT);
 CREATE OR REPLACE TEMP VIEW seats AS SELECT 0::BIGINT AS log_offset, 0::BIGINT AS at_ms, '' AS member_id, '' AS client_id,
-    '' AS client_host, 0 AS session_timeout_ms, '' AS topic, [0] AS partitions, 0 AS rebalance_timeout_ms, [''] AS subscribed
+    '' AS client_host, 0 AS session_timeout_ms, '' AS topic, [0] AS partitions, 0 AS rebalance_timeout_ms, [''] AS subscribed,
+    '' AS instance_id
     WHERE false;
 CREATE OR REPLACE TEMP TABLE owned (partition INTEGER, log_offset BIGINT, at_ms BIGINT, member_id VARCHAR, client_id VARCHAR,
     client_host VARCHAR, subscribed VARCHAR[]);
@@ -103,7 +104,11 @@ def create_history(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
     con.execute(_TAKEOVERS)
     con.execute(_ASSIGNED)
     known = evidence.tables["group_members"].schema.names
-    columns = {"rebalance": ("rebalance_timeout_ms", "INTEGER"), "subscribed": ("subscribed", "VARCHAR[]")}
+    columns = {
+        "rebalance": ("rebalance_timeout_ms", "INTEGER"),
+        "subscribed": ("subscribed", "VARCHAR[]"),
+        "instance": ("instance_id", "VARCHAR"),
+    }
     con.execute(
         _MEMBERS.format(**{key: name if name in known else f"NULL::{kind}" for key, (name, kind) in columns.items()})
     )

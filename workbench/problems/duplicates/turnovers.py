@@ -31,6 +31,8 @@ SELECT s.log_offset, s.at_ms, s.members, s.joined, s."left", s.partition, s.owne
        coalesce(s.gone, true) AS gone,
        coalesce((SELECT max(x.session_timeout_ms) FROM seats x WHERE x.member_id = s.owner.member_id), {session}::BIGINT)
            AS session_ms,
+       EXISTS (SELECT 1 FROM seats x JOIN seats y USING (instance_id) WHERE x.member_id = s.owner.member_id
+            AND y.log_offset = s.log_offset AND y.member_id <> x.member_id) AS restarted,
        (SELECT max(x.rebalance_timeout_ms) FROM seats x WHERE x.member_id = s.owner.member_id) AS poll_ms,
        (SELECT min(x.at_ms) FROM seats x WHERE x.log_offset > s.log_offset AND x.member_id <> s.owner.member_id
             AND x.client_id = s.owner.client_id AND x.client_host = s.owner.client_host
@@ -45,12 +47,14 @@ SELECT s.log_offset, s.at_ms, s.members, s.joined, s."left", s.partition, s.owne
 FROM seen s
 """
 # evicted: gone one poll interval after its last commit, and back again. lost: gone one session timeout after its last sign of
-# life. emptied: gone, nobody else there, and not at that time. moved: the partition was taken from a live member, or from one
-# that left in order. Of a group that became empty the time must fit on both sides, since one that idles leaves in order too.
+# life, or a static member whose place its next process took, which needs no rebalance. emptied: gone, nobody else there, and not
+# at that time. moved: the partition was taken from a live member, or from one that left in order. Of a group that became empty the
+# time must fit on both sides, since one that idles leaves in order too.
 _KINDS = """
 CREATE OR REPLACE TEMP TABLE turnovers AS
 SELECT *, CASE
     WHEN gone AND back_ms IS NOT NULL AND poll_ms IS NOT NULL AND {evicted} THEN 'evicted'
+    WHEN gone AND restarted THEN 'lost'
     WHEN gone AND members = 0 AND session_ms IS NOT NULL AND {silent} AND NOT {idled} THEN 'lost'
     WHEN gone AND members = 0 THEN 'emptied'
     WHEN gone AND session_ms IS NULL AND joined > 0 THEN 'lost'

@@ -10,7 +10,8 @@ broker's time of it in milliseconds since 1970, UTC:
   record before; null: nothing before), removed.
 - ``group_members``: group, generation, member_id, client_id, client_host, session_timeout_ms (null: the broker's own), topic and
   partitions (as assigned then; null where it is not in the record), rebalance_timeout_ms (what clients give as
-  ``max.poll.interval.ms``), subscribed (topics; empty: a pattern, or not known).
+  ``max.poll.interval.ms``), subscribed (topics; empty: a pattern, or not known), instance_id
+  (null: a dynamic member).
 """
 
 from __future__ import annotations

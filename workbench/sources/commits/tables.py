@@ -40,7 +40,7 @@ MEMBERS = pa.schema(
         ("log_offset", pa.int64()), ("at_ms", pa.int64()), ("group", pa.string()), ("generation", pa.int32()),
         ("member_id", pa.string()), ("client_id", pa.string()), ("client_host", pa.string()),
         ("session_timeout_ms", pa.int32()), ("topic", pa.string()), ("partitions", pa.list_(pa.int32())),
-        ("rebalance_timeout_ms", pa.int32()), ("subscribed", pa.list_(pa.string())),
+        ("rebalance_timeout_ms", pa.int32()), ("subscribed", pa.list_(pa.string())), ("instance_id", pa.string()),
     ]
 )  # fmt: skip
 
@@ -124,7 +124,8 @@ class Rows:
         for topic, partitions in one.assignment or (("", ()),):
             self.members.append(
                 (log_offset, at_ms, self.group, self._generation, one.member_id, one.client_id, one.client_host,
-                 one.session_timeout_ms, topic or None, list(partitions), one.rebalance_timeout_ms, list(one.subscribed))
+                 one.session_timeout_ms, topic or None, list(partitions), one.rebalance_timeout_ms, list(one.subscribed),
+                 one.instance_id)
             )  # fmt: skip
 
     def tables(self) -> dict[str, pa.Table]:
