@@ -121,6 +121,66 @@ def test_retention_is_undecided_without_commits() -> None:
     assert report.verdict == "undecided"
 
 
+RESUMED_MS = NOW_MS - 2 * HOUR_MS  # when the group came back
+
+
+def resumed(retention_ms: int, stop: int = 20, age_ms: int = HOUR_MS) -> World:
+    """The group committed ``stop``, came back when the log started at 50, and has read on to the end since."""
+    world = World()
+    for n in range(stop):  # delivered, and gone of the source by now
+        world.put("out", f"m{n}", timestamp_ms=NOW_MS - 9 * HOUR_MS + n)
+    for n in range(50, 60):
+        world.put("in", f"m{n}", offset=n, timestamp_ms=RESUMED_MS - 1_000)
+        world.put("out", f"m{n}", timestamp_ms=RESUMED_MS)
+    world.offsets[("in", 0)]["log_start_offset"] = 50
+    world.config("in", retention_ms=str(retention_ms), cleanup_policy="delete")
+    world.commit(60)
+    world.generation(NOW_MS - 10 * HOUR_MS, "a")
+    world.committed_at(NOW_MS - 10 * HOUR_MS + 1, 0)
+    world.committed_at(RESUMED_MS - age_ms, stop)
+    world.generation(RESUMED_MS - 1_000, "b")
+    world.committed_at(RESUMED_MS, 60)
+    world.sent = [
+        {"message_id": f"m{n}", "partition": 0, "offset": n, "acked": True,
+         "at_ms": RESUMED_MS - (age_ms if n < 50 else 1_000)}
+        for n in range(60)
+    ]  # fmt: skip
+    return world
+
+
+def test_retention_is_known_where_the_group_has_gone_on_since() -> None:
+    report = diagnose(resumed(HOUR_MS))
+    assert state_of(report, "loss-retention-overtook") == "confirmed"
+    assert report.causes["loss-retention-overtook"] == report.ledger["lost"] == 30
+    assert state_of(report, "loss-records-deleted") == "ruled_out"
+
+
+def test_a_group_that_came_back_before_the_limit_lost_to_no_retention() -> None:
+    report = diagnose(resumed(HOUR_MS + 1))
+    assert state_of(report, "loss-retention-overtook") == "ruled_out"
+    assert (state_of(report, "loss-records-deleted"), report.ledger["lost"]) == ("suspected", 30)
+
+
+def test_what_was_read_before_retention_took_it_is_not_lost() -> None:
+    report = diagnose(resumed(HOUR_MS, stop=50))
+    assert (report.verdict, report.ledger["lost"]) == ("ok", 0)
+
+
+def test_without_a_sent_log_the_sinks_count_says_that_retention_overtook() -> None:
+    for stop, expected, count in ((20, "suspected", 30), (50, "ruled_out", 0)):
+        world = resumed(HOUR_MS, stop)
+        world.sent = None
+        report = diagnose(world)
+        assert state_of(report, "loss-retention-overtook") == expected
+        assert report.facts["lost_offsets_upper_bound"] == count
+
+
+def test_a_resumed_group_is_no_case_without_its_history() -> None:
+    report = without(resumed(HOUR_MS), "commit_history")
+    assert state_of(report, "loss-retention-overtook") == "ruled_out"
+    assert (report.ledger["lost"], report.causes["unexplained"]) == (30, 30)
+
+
 def with_hole(policy: str) -> World:
     world = World()
     world.put("in", "a")

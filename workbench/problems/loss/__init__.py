@@ -24,6 +24,7 @@ from workbench.problems.loss.offsets import (
 )
 from workbench.problems.loss.producer import error_ignored, oversize, queue_full
 from workbench.problems.loss.readers import commit_past_unprocessed, shared_group
+from workbench.problems.loss.resumed import create_stood
 from workbench.problems.loss.retention import compacted, overtaken, records_deleted, retention_overtook
 from workbench.problems.loss.transactions import aborted_transaction, hanging_transaction
 from workbench.problems.macros import define_macros
@@ -124,6 +125,7 @@ def _case(con: duckdb.DuckDBPyConnection, evidence: Evidence, counts: dict[str, 
     create_history(con, evidence)
     numbers = {"collected_ms": standing.epoch_ms(evidence.facts["collected_at"]), **ledger.counts_beside(con)}
     case = Case(con, evidence, counts, entries, numbers)
+    create_stood(case)
     if case.has("offsets") and case.has("committed"):
         numbers["lost_offsets"] = sum(item.offsets for item in overtaken(case))
     return case

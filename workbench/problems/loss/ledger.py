@@ -245,7 +245,7 @@ def counts_beside(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
         state: int(n)
         for state, n in con.execute("SELECT state, sum(messages)::BIGINT FROM states GROUP BY state").fetchall()
     }
-    return {name: out.get(name, 0) for name in ("aborted_only", "unmatched_at_sink", "outside")}
+    return {name: out.get(name, 0) for name in ("aborted_only", "unmatched_at_sink", "outside", "elsewhere")}
 
 
 def ledger_rows_sql() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workbench.problems.loss.resumed import Step, steps_over
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
 from workbench.report import Severity
 
@@ -39,12 +40,16 @@ class Overtaken:
         offsets: how many offsets between commit and log start; not all of them need have been records.
         by: what removed the records: ``retention``, ``deletion``, or ``either`` where the evidence fits both.
         why: the numbers that say so.
+        since: whether the group has gone on since.
+        sure: whether it is known that something is lost there, not only that it may be.
     """
 
     partition: int
     offsets: int
     by: str
     why: str
+    since: bool = False
+    sure: bool = True
 
 
 def overtaken(case: Case) -> tuple[Overtaken, ...]:
@@ -65,7 +70,23 @@ def overtaken(case: Case) -> tuple[Overtaken, ...]:
         if by == "deletion" and retention_bytes and retention_bytes > 0 and row["size_bytes"] is None:
             by, why = "either", f"retention.bytes is {retention_bytes:,} and the log's size is not known"
         out.append(Overtaken(row["partition"], row["offsets"], by, why))
-    return tuple(out)
+    stepped = steps_over(case, retention_ms if "delete" in policy else None)
+    return (*out, *(_stepped(case, step, policy, retention_ms, retention_bytes) for step in stepped))
+
+
+def _stepped(case: Case, step: Step, policy: str, retention_ms: int | None, retention_bytes: int | None) -> Overtaken:
+    age = "the newest of them was" if step.known else "the group had committed nothing for"
+    why = f"the group went on behind them; {age} {step.age_ms:,} ms{' old' if step.known else ''} then"
+    if "delete" not in policy:
+        by, limit = "deletion", f"cleanup.policy={policy} removes nothing by age or size"
+    elif retention_ms is None:
+        by, limit = "either", "retention.ms is not known"
+    else:
+        by = "retention" if 0 <= retention_ms <= step.age_ms else "deletion"
+        limit = f"retention.ms is {retention_ms:,}"
+    if by == "deletion" and "delete" in policy and (retention_bytes or -1) > 0:
+        by, limit = "either", f"retention.bytes is {retention_bytes:,}"  # how large the log was then is not known
+    return Overtaken(step.partition, step.offsets, by, f"{why}, {limit}", since=True, sure=step.known)
 
 
 def by_size(size_bytes: int | None, retention_bytes: int | None) -> bool:
@@ -120,8 +141,10 @@ def retention_overtook(case: Case) -> Ruling:
     Fires where the group's committed offset is below the partition's log start and the configured retention explains the
     removal: the newest removed record, the oldest one kept or the traffic's rhythm is old enough for ``retention.ms``, or
     the log still holds ``retention.bytes``. Ids are known where the sent log names them; else the count is the offsets
-    between commit and log start, an upper bound. Ruled out where the commit is at or above the log start everywhere, or
-    the topic is only compacted.
+    between commit and log start, an upper bound. Fires too where the group has gone on since: its history steps from below
+    the log start over messages of the sent log that were older than ``retention.ms`` by then; without a sent log it is
+    suspected where the group paused for that long and the sink holds less than is gone of the source. Ruled out where neither
+    is so, or the topic is only compacted.
     """
     return _removal(case, "retention", "confirmed", "Retention removed {count} {unit} before group {group} read them")
 
@@ -132,8 +155,9 @@ def records_deleted(case: Case) -> Ruling:
 
     Suspected where the group's committed offset is below the partition's log start though neither the age of the records
     nor the size of the log meets the configured retention. DeleteRecords leaves no trace of its own, and a retention that
-    was lowered for a while looks alike, so this is never confirmed from offsets alone. Ruled out where the log start moved
-    with age or size, or the commit is at or above it.
+    was lowered for a while looks alike, so this is never confirmed from offsets alone. Also where the group has gone on since:
+    its history steps over messages of the sent log that were younger than ``retention.ms`` by then. Ruled out where the log
+    start moved with age or size, or nothing below it is missing.
     """
     return _removal(case, "deletion", "suspected", "{count} {unit} were deleted before group {group} read them")
 
@@ -142,9 +166,8 @@ def _removal(case: Case, by: str, state: str, words: str) -> Ruling:
     partitions = [item for item in overtaken(case) if item.by in (by, "either")]
     if not partitions:
         return RULED_OUT
-    sure = state == "confirmed" and all(item.by == by for item in partitions)
-    numbers = ", ".join(str(item.partition) for item in partitions)
-    gone = f"NOT in_source AND acked_offset < log_start_offset AND partition IN ({numbers})"
+    sure = state == "confirmed" and all(item.by == by and item.sure for item in partitions)
+    gone = _gone(partitions)
     unplaced = (
         "NOT in_source AND acked_offset IS NULL AND acked IS NOT FALSE AND send_error IS NULL AND NOT source_reaches"
     )
@@ -152,6 +175,7 @@ def _removal(case: Case, by: str, state: str, words: str) -> Ruling:
     group = str(case.facts["group"])
     unit = "messages" if case.count(f"({gone}) OR ({unplaced})") else "offsets at most"
     summary = words.replace("{unit}", unit).replace("{group}", group)
+    tables = ("offsets", "commit_history" if all(item.since for item in partitions) else "committed")
     return Ruling(
         claims=(
             Claim("confirmed" if sure else "suspected", gone),
@@ -162,9 +186,18 @@ def _removal(case: Case, by: str, state: str, words: str) -> Ruling:
         summary=f"{summary}, on {len(partitions)} partition(s): {partitions[0].why}.",
         subject={"topic": str(case.facts["source"]), "group": group}
         | ({"partition": partitions[0].partition} if len(partitions) == 1 else {}),
-        tables=("offsets", "committed"),
+        tables=tables,
         rows=tuple(f"partition {item.partition}: {item.offsets:,} offsets, {item.why}" for item in partitions[:10]),
     )
+
+
+def _gone(partitions: list[Overtaken]) -> str:
+    """The lost messages below the log start: beyond the group's commit, or where it stepped over them."""
+    ahead = ", ".join(str(item.partition) for item in partitions if not item.since) or "NULL"
+    behind = ", ".join(str(item.partition) for item in partitions if item.since) or "NULL"
+    return f"""NOT in_source AND acked_offset < log_start_offset AND (
+        partition IN ({ahead}) AND acked_offset >= committed_offset
+        OR entry IN (SELECT entry FROM stood WHERE partition IN ({behind})))"""
 
 
 @rule("loss-compacted", Severity.WARNING, needs=("sent_log", "configs"))

@@ -35,6 +35,24 @@ def retention_overtook(scene: Scene) -> Truth:
     return scene.loss(fates, expects=RETENTION, cause="loss-retention-overtook")
 
 
+@incident("retention-overtook-resumed", "loss", RETENTION)
+def retention_overtook_resumed(scene: Scene) -> Truth:
+    """A group comes back after retention has removed what it had not read, and goes on with what is new."""
+    scene.open()
+    sent = send(scene.bootstrap, scene.source, scene.messages())
+    stop = stop_behind(scene, 0.2, 0.8)
+    fates = process_some(scene, sent, stop)
+    topics.configure(scene.bootstrap, scene.source, retention_ms="5000", segment_ms="1000")
+    ends = topics.ends(scene.bootstrap, scene.source)
+    topics.wait_until(lambda: topics.log_starts(scene.bootstrap, scene.source) == ends, "retention removes all records")
+    later = send(scene.bootstrap, scene.source, scene.messages())
+    work(scene, processor(scene, {}), until=topics.ends(scene.bootstrap, scene.source))
+    _bring_sent_log(scene, [*sent, *later])
+    fates.update(dict.fromkeys(_between(sent, stop, ends), "lost"))
+    fates.update({one.message.id: "delivered" for one in later})
+    return scene.loss(fates, expects=RETENTION, cause="loss-retention-overtook")
+
+
 @incident("retention-overtook-size", "loss", RETENTION)
 def retention_overtook_size(scene: Scene) -> Truth:
     """A burst fills the topic beyond its retention size while the group stands still; the newest records wait."""
