@@ -71,10 +71,10 @@ def overtaken(case: Case) -> tuple[Overtaken, ...]:
             by, why = "either", f"retention.bytes is {retention_bytes:,} and the log's size is not known"
         out.append(Overtaken(row["partition"], row["offsets"], by, why))
     stepped = steps_over(case, retention_ms if "delete" in policy else None)
-    return (*out, *(_stepped(case, step, policy, retention_ms, retention_bytes) for step in stepped))
+    return (*out, *(_stepped(step, policy, retention_ms, retention_bytes) for step in stepped))
 
 
-def _stepped(case: Case, step: Step, policy: str, retention_ms: int | None, retention_bytes: int | None) -> Overtaken:
+def _stepped(step: Step, policy: str, retention_ms: int | None, retention_bytes: int | None) -> Overtaken:
     age = "the newest of them was" if step.known else "the group had committed nothing for"
     why = f"the group went on behind them; {age} {step.age_ms:,} ms{' old' if step.known else ''} then"
     if "delete" not in policy:
