@@ -7,7 +7,7 @@ import pyarrow as pa
 from tests.unit.builder import NOW_MS, World
 from workbench.problems import duplicates
 from workbench.report import Report
-from workbench.sources.commits.records import Generation, Member
+from workbench.sources.commits.records import Assigned, Generation, Joined, Member
 from workbench.sources.commits.tables import COMMITS
 
 POLL, REBALANCE = "duplicates-poll-interval-exceeded", "duplicates-rebalance"
@@ -147,6 +147,31 @@ def replaced(instance: str) -> World:
 def test_a_static_member_whose_next_process_took_its_place_ended_before_its_commit() -> None:
     assert found(replaced("one"))[0] == {CRASH: "confirmed", CONTEXT: "confirmed"}
     assert found(replaced("two"))[0] == {REBALANCE: "confirmed", CONTEXT: "confirmed"}
+
+
+def succeeded(*, gives_back: bool) -> World:
+    """KIP-848: another member joins at once; the first one gives its partition back, or is silent until it is removed."""
+    world = reread()
+    first, second = (Member(name, name, "/h", None, None, POLL_MS) for name in "ab")
+    held, nothing = (("in", (0,)),), (("in", ()),)
+    world.group_event(FIRST_MS - 200, Joined("g", first))
+    world.group_event(FIRST_MS - 100, Assigned("g", "a", held))
+    world.committed_at(FIRST_MS, 20)
+    world.group_event(FIRST_MS + 1_500, Joined("g", second))
+    world.group_event(FIRST_MS + 1_600, Assigned("g", "b", nothing))
+    if gives_back:
+        world.group_event(FIRST_MS + 2_000, Assigned("g", "a", nothing))
+        world.group_event(FIRST_MS + 2_100, Assigned("g", "b", held))
+    world.group_event(FIRST_MS + 1_000 + SESSION_MS, Joined("g", first, left=True))
+    world.group_event(FIRST_MS + 1_100 + SESSION_MS, Assigned("g", "b", held))
+    world.committed_at(FIRST_MS + 900_100, 30)
+    world.broker(group_consumer_session_timeout_ms=str(SESSION_MS))
+    return world
+
+
+def test_a_dead_member_of_a_kip_848_group_gave_nothing_back_to_the_one_that_joined() -> None:
+    assert found(succeeded(gives_back=False))[0] == {CRASH: "confirmed", CONTEXT: "confirmed"}
+    assert found(succeeded(gives_back=True))[0] == {REBALANCE: "confirmed", CONTEXT: "confirmed"}
 
 
 def stopped(step_ms: int, error: str | None = None) -> World:

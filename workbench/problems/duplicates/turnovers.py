@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 _SLACK_MS = 3_500  # between a member's last word and its end: one heartbeat, 3 s by default
 
 # One row a change of the group and partition that a member held (or that nobody is known to have held, where members were
-# replaced): who that was, and whether it was gone after.
+# replaced): who that was, and whether it was gone after. In a KIP-848 group a member keeps what it holds while others come and go,
+# so a change counts for one that stays only where it gave the partition back: somebody else had it before the member left.
 _CHANGES = """
 CREATE OR REPLACE TEMP TABLE changes AS
 WITH gens AS (
-    SELECT log_offset, at_ms, members, joined, "left", lag(log_offset) OVER (ORDER BY log_offset) AS before
+    SELECT log_offset, at_ms, protocol, members, joined, "left", lag(log_offset) OVER (ORDER BY log_offset) AS before
     FROM generations WHERE NOT removed),
 places AS (SELECT DISTINCT partition FROM reread),
 held AS (
@@ -45,6 +46,10 @@ SELECT s.log_offset, s.at_ms, s.members, s.joined, s."left", s.partition, s.owne
        (SELECT max(r.first_ms) FROM reread r WHERE r.first_ms <= s.at_ms AND (r.partition = s.partition
             OR r.partition IN (SELECT o.partition FROM owned o WHERE o.member_id = s.owner.member_id))) AS last_write_ms
 FROM seen s
+WHERE s.gone OR s.protocol <> 'consumer' OR EXISTS (
+    SELECT 1 FROM owned o WHERE o.partition = s.partition AND o.log_offset > s.log_offset AND o.member_id <> s.owner.member_id
+      AND NOT EXISTS (SELECT 1 FROM gens g WHERE g.log_offset > s.log_offset AND g.log_offset <= o.log_offset
+          AND NOT EXISTS (SELECT 1 FROM seats x WHERE x.log_offset = g.log_offset AND x.member_id = s.owner.member_id)))
 """
 # evicted: gone one poll interval after its last commit, and back again. lost: gone one session timeout after its last sign of
 # life, or a static member whose place its next process took, which needs no rebalance. emptied: gone, nobody else there, and not
