@@ -12,6 +12,7 @@ import pytest
 from workbench.problems import checking
 from workbench.sandbox.demo import departures
 from workbench.sandbox.demo_scenes import plant_scene
+from workbench.sandbox.incidents import plant
 from workbench.sandbox.incidents.truth import Truth
 from workbench.services.runs import RunResult, run_notebook
 
@@ -53,13 +54,7 @@ def test_check_says_the_same(done: tuple[Truth, RunResult], kafka: str):
 
 def test_every_figure_was_drawn(done: tuple[Truth, RunResult]):
     truth, result = done
-    figures = [
-        output["data"]["application/vnd.plotly.v1+json"]["layout"]["title"]["text"]
-        for cell in json.loads(result.notebook.read_text())["cells"]
-        for output in cell.get("outputs", [])
-        if "application/vnd.plotly.v1+json" in output.get("data", {})
-    ]
-    assert len(figures) == {"loss": 2, "duplicates": 3}[truth.problem]
+    assert len(_figures(result)) == {"loss": 2, "duplicates": 3}[truth.problem]
 
 
 def test_the_template_runs_as_it_stands(kafka: str, tmp_path: Path):
@@ -69,6 +64,16 @@ def test_the_template_runs_as_it_stands(kafka: str, tmp_path: Path):
     assert result.report["ledger"]["extra_copies"] > 0
 
 
+def _figures(result: RunResult) -> list[str]:
+    """The titles of what was drawn."""
+    return [
+        output["data"]["application/vnd.plotly.v1+json"]["layout"]["title"]["text"]
+        for cell in json.loads(result.notebook.read_text())["cells"]
+        for output in cell.get("outputs", [])
+        if "application/vnd.plotly.v1+json" in output.get("data", {})
+    ]
+
+
 def _flags(name: str, value: object) -> list[str]:
     flag = "--" + name.replace("_", "-")
     return [part for item in (value if isinstance(value, list) else [value]) for part in (flag, str(item))]
@@ -76,3 +81,15 @@ def _flags(name: str, value: object) -> list[str]:
 
 def _lasting(report: dict) -> dict:
     return {**report, "facts": {name: value for name, value in report["facts"].items() if name not in OF_THE_MOMENT}}
+
+
+def test_the_lag_notebook_says_where_a_group_that_nobody_is_in_stands(kafka: str, tmp_path: Path):
+    truth = plant("lag-no-members", kafka, 5, tmp_path / "logs")
+    options = [f"{name}={value}" for name, value in truth.options.items() if name not in ("group", "source")]
+    given = {"bootstrap": kafka, "group": truth.options["group"], "source": truth.options["source"], "options": options}
+    result = run_notebook("lag", given, tmp_path / "out")
+    report = dict(result.report or {})
+    assert {item["code"]: item["state"] for item in report["findings"]} == dict(truth.findings)
+    assert report["ledger"]["offsets_behind"] == truth.ledger["offsets_behind"]
+    assert len(_figures(result)) == 4
+    assert checking.examine("lag", checking.evidence_in(result.folder)).report.to_dict() == report

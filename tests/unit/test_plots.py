@@ -7,10 +7,11 @@ import json
 import pytest
 
 from tests.unit.builder import NOW_MS, World
+from tests.unit.lag_world import Group, line
 from tests.unit.message_world import MessageWorld
 from workbench import plots
 from workbench.evidence import Evidence
-from workbench.problems import duplicates, loss, message
+from workbench.problems import duplicates, lag, loss, message
 from workbench.problems.examination import Examination
 from workbench.report import Report
 
@@ -48,6 +49,11 @@ def lived() -> Examination:
     return message.examine(world.evidence())
 
 
+def behind(partitions: int = 3) -> Examination:
+    """A group that reads 10 a second of 20 that are sent, on each partition; it began 200 offsets behind."""
+    return lag.examine(Group(*((line(20, 200), line(10)) for _ in range(partitions))).evidence())
+
+
 ALL = [
     (plots.dispositions, lossy),
     (plots.loss_over_time_and_partition, lossy),
@@ -56,6 +62,10 @@ ALL = [
     (plots.copies_over_time, doubled),
     (plots.copies_by_partition_pair, doubled),
     (plots.life, lived),
+    (plots.lag_over_time_and_partition, behind),
+    (plots.lag_and_rates, behind),
+    (plots.time_lags, behind),
+    (plots.lag_forecast, behind),
 ]
 
 
@@ -72,6 +82,38 @@ def test_lost_messages_add_up():
     assert sum(cells) == 12
     assert list(figure["data"][0]["y"]) == ["partition 0", "partition 1", "partition 2"]
     assert any("lost of" in text for line in figure["data"][0]["text"] for text in line)
+
+
+def test_the_last_column_of_the_lag_is_the_ledger():
+    case = behind()
+    cells = plots.lag_over_time_and_partition(case).to_plotly_json()["data"][0]["z"]
+    assert sum(line[-1] for line in cells) == case.report.ledger["offsets_behind"] == 3 * 800
+
+
+def test_rates_are_those_of_the_whole_group():
+    traces = {trace["name"]: trace for trace in plots.lag_and_rates(behind()).to_plotly_json()["data"]}
+    assert list(traces["sent"]["y"]) == pytest.approx([60.0] * len(traces["sent"]["y"]), abs=2)
+    assert list(traces["read"]["y"]) == pytest.approx([30.0] * len(traces["read"]["y"]), abs=2)
+
+
+def test_the_forecast_goes_on_at_the_present_rates():
+    case = behind(partitions=1)
+    traces = {trace["name"]: list(trace["y"]) for trace in plots.lag_forecast(case).to_plotly_json()["data"]}
+    horizon = case.report.facts["horizon_seconds"]
+    assert traces["reader"][0] == 600
+    assert traces["reader"][-1] == pytest.approx(600 + 10 * horizon, rel=0.05)
+    assert traces["log end"][-1] == pytest.approx(1400 + 20 * horizon, rel=0.05)
+
+
+def test_a_group_without_a_past_has_a_figure_that_says_so():
+    group = Group((line(0, 10), line(0, 10)))
+    group.without.add("samples")
+    case = lag.examine(group.evidence())
+    titles = [
+        draw(case).to_plotly_json()["layout"]["title"]["text"] for draw in (plots.lag_and_rates, plots.lag_forecast)
+    ]
+    assert titles[0] == "Nothing is known of the group's past."
+    assert "nothing to forecast" in titles[1]
 
 
 def test_copies_add_up():

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import confluent_kafka.admin
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from workbench.errors import SandboxError
@@ -21,6 +21,15 @@ _kafka: Any = confluent_kafka.admin
 _QUIET = logging.getLogger("workbench.sandbox.incidents")
 _QUIET.addHandler(logging.NullHandler())
 _QUIET.propagate = False
+
+
+_COORDINATOR_COMES = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 
 
 def client_settings(bootstrap: str, **more: Any) -> dict[str, Any]:
@@ -130,8 +139,7 @@ def leaders(bootstrap: str, topic: str) -> dict[int, int]:
 
 def coordinator(bootstrap: str, group: str) -> int:
     """The broker that coordinates a group."""
-    client = admin(bootstrap)
-    return int(_done(client.describe_consumer_groups([group])[group], f"describe {group}").coordinator.id)
+    return int(_described(bootstrap, group).coordinator.id)
 
 
 def commits(bootstrap: str, group: str) -> dict[int, int]:
@@ -145,8 +153,7 @@ def commits(bootstrap: str, group: str) -> dict[int, int]:
 
 def members(bootstrap: str, group: str) -> int:
     """How many members a group has; 0 while there is no such group."""
-    client = admin(bootstrap)
-    return len(_done(client.describe_consumer_groups([group])[group], f"describe {group}").members)
+    return len(_described(bootstrap, group).members)
 
 
 def delete_group(bootstrap: str, group: str) -> None:
@@ -180,6 +187,22 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 40.0) -> No
         if time.monotonic() > deadline:
             raise SandboxError(f"The broker did not get to this in {seconds:.0f} s: {what}.", hint="Read its log.")
         time.sleep(0.1)
+
+
+def _described(bootstrap: str, group: str) -> Any:
+    """A group as its coordinator describes it, once there is one: on a fresh broker it is only being made."""
+    client, deadline = admin(bootstrap), time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        try:
+            return client.describe_consumer_groups([group])[group].result(timeout=TIMEOUT_SECONDS)
+        except (KafkaException, TimeoutError) as error:
+            if not _passes(error) or time.monotonic() > deadline:
+                raise SandboxError(f"The broker would not describe {group}: {error}.", hint="Read its log.") from error
+        time.sleep(0.1)
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _COORDINATOR_COMES
 
 
 def _offsets(bootstrap: str, topic: str, spec: Any, *, committed: bool = False) -> dict[int, int]:

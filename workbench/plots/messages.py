@@ -1,35 +1,34 @@
-"""Figures: one function each, pure over an examination: its evidence, ledger and report.
-
-Everything is aggregated in DuckDB before plotly sees it, so that a figure has at most a few thousand numbers whatever
-the topic's size. Figures carry no background and a neutral ink, which reads on light and on dark pages; numbers stand
-in the marks, so that colour is never the only signal. Names from messages are escaped: plotly reads a subset of HTML.
-"""
+"""Figures of messages: where they are, when they went missing, were doubled or given up, and the life of one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from workbench.notebook.escaping import html_text
+from workbench.plots.drawing import (
+    CALM,
+    INK,
+    LOUD,
+    MAX_LINES,
+    PALETTE,
+    PATTERNS,
+    at,
+    binned,
+    dressed,
+    empty,
+    grid,
+    heat,
+    span,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from workbench.problems.examination import Examination
 
-_INK = "#7a828e"  # at least 3.9 : 1 on white and on JupyterLab's dark grey
-_GRID = "rgba(122,130,142,0.25)"
-_CALM, _LOUD = "#5b8db8", "#d1495b"
-_SCALE = ((0.0, "#f0b67f"), (0.5, "#e0703f"), (1.0, "#a3122a"))
-_PATTERNS = ("", "/", "x", ".", "-", "|", "+", "\\")
-_PALETTE = ("#5b8db8", "#e0703f", "#6a9f58", "#b07aa1", "#c9a227", "#4f9d9d", "#a3122a", "#7a828e")
-
 _NOTHING = 0.6  # where a logarithmic axis begins: a bar of this length is none
-_MAX_BUCKETS = 40
-_MAX_LINES = 40  # partitions drawn
-_NICE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10800, 21600, 43200, 86400)
 
 
 def dispositions(case: Examination) -> go.Figure:
@@ -48,7 +47,7 @@ def dispositions(case: Examination) -> go.Figure:
         textposition="outside",
         cliponaxis=False,
         marker={
-            "color": [_LOUD if name in alarming else _CALM for name in names],
+            "color": [LOUD if name in alarming else CALM for name in names],
             "pattern": {"shape": ["/" if name in alarming else "" for name in names]},
         },
         hovertemplate="%{y}: %{text}<extra></extra>",
@@ -60,7 +59,7 @@ def dispositions(case: Examination) -> go.Figure:
         title="messages (logarithmic)",
         range=[math.log10(_NOTHING), math.log10(max([*counts, 10])) + 0.5],
     )
-    return _dressed(figure, "Where the messages are", 90 + 30 * len(names))
+    return dressed(figure, "Where the messages are", 90 + 30 * len(names))
 
 
 def life(case: Examination) -> go.Figure:
@@ -69,13 +68,13 @@ def life(case: Examination) -> go.Figure:
 
     rows = [row for row in case.report.sections["timeline"] if row["at"]]
     if not rows:
-        return _empty("No event of this message bears a time.")
+        return empty("No event of this message bears a time.")
     lanes = list(dict.fromkeys(_lane(row) for row in rows))
     figure = go.Figure()
     for failed, name in ((False, "went well"), (True, "failed")):
         lasting = [row for row in rows if row["failed"] == failed and row["duration_seconds"]]
         moments = [row for row in rows if row["failed"] == failed and not row["duration_seconds"]]
-        colour = _LOUD if failed else _CALM
+        colour = LOUD if failed else CALM
         if lasting:
             figure.add_trace(_bars(lasting, name, colour, "/" if failed else ""))
         if moments:
@@ -83,7 +82,7 @@ def life(case: Examination) -> go.Figure:
     figure.update_xaxes(type="date", title="time (UTC, by the clock of whoever wrote it)")
     figure.update_yaxes(categoryorder="array", categoryarray=[html_text(lane) for lane in lanes[::-1]])
     figure.update_layout(barmode="overlay", showlegend=False)
-    return _dressed(figure, "The message's life", 150 + 34 * len(lanes))
+    return dressed(figure, "The message's life", 150 + 34 * len(lanes))
 
 
 def _lane(row: dict[str, Any]) -> str:
@@ -116,7 +115,7 @@ def _marks(rows: Sequence[dict[str, Any]], name: str, colour: str, symbol: str) 
         y=[html_text(_lane(row)) for row in rows],
         mode="markers",
         text=[html_text(row["event"]) for row in rows],
-        marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 1, "color": _INK}},
+        marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 1, "color": INK}},
         hovertemplate="%{text}<br>%{x}<extra></extra>",
     )
 
@@ -129,10 +128,10 @@ def loss_over_time_and_partition(case: Examination) -> go.Figure:
     """
     lost = _lost(case)
     if not lost:
-        return _empty("No message is lost.")
-    start, width = _grid([row[1] for row in lost])
+        return empty("No message is lost.")
+    start, width = grid([row[1] for row in lost])
     due = _due_in_cells(case, start, width)
-    return _heat_map(_binned(lost, start, width), due, start, width)
+    return _heat_map(binned(lost, start, width), due, start, width)
 
 
 def copies_over_time(case: Examination) -> go.Figure:
@@ -143,7 +142,7 @@ def copies_over_time(case: Examination) -> go.Figure:
         f' WHERE "at" IS NOT NULL AND {_COPIES}), {_THIN}',
     )
     if not rows:
-        return _empty("There is no extra copy.")
+        return empty("There is no extra copy.")
     return _stacked(rows, "extra copies", "Extra copies over time")
 
 
@@ -155,38 +154,38 @@ def copies_by_partition_pair(case: Examination) -> go.Figure:
     """
     pairs = _query(case, _PAIRS)
     if not pairs:
-        return _empty("There is no extra copy.")
-    firsts, copies = (sorted({pair[i] for pair in pairs})[:_MAX_LINES] for i in (0, 1))
+        return empty("There is no extra copy.")
+    firsts, copies = (sorted({pair[i] for pair in pairs})[:MAX_LINES] for i in (0, 1))
     counts = {(first, copy): count for first, copy, count in pairs}
     values = [[counts.get((first, copy)) for copy in copies] for first in firsts]
-    figure = _heat(values, [f"partition {name}" for name in copies], [f"partition {name}" for name in firsts])
+    figure = heat(values, [f"partition {name}" for name in copies], [f"partition {name}" for name in firsts])
     figure.update_xaxes(title="the copy lies in", type="category")
     figure.update_yaxes(title="the first record lies in", type="category")
-    return _dressed(figure, "Extra copies by partition", 150 + 34 * len(firsts))
+    return dressed(figure, "Extra copies by partition", 150 + 34 * len(firsts))
 
 
 def _stacked(rows: list[tuple[Any, ...]], what: str, title: str) -> go.Figure:
     """Bars over time, stacked by the name in the first column; the second is epoch milliseconds."""
     import plotly.graph_objects as go
 
-    start, width = _grid([row[1] for row in rows])
+    start, width = grid([row[1] for row in rows])
     figure = go.Figure()
     for index, name in enumerate(sorted({row[0] for row in rows})):
-        bins = _binned([row for row in rows if row[0] == name], start, width)
+        bins = binned([row for row in rows if row[0] == name], start, width)
         figure.add_bar(
-            x=[_at(start, width, column) for _, column in bins],
+            x=[at(start, width, column) for _, column in bins],
             y=list(bins.values()),
             width=width * 900,
             name=html_text(name),
             marker={
-                "color": _PALETTE[index % len(_PALETTE)],
-                "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]},
+                "color": PALETTE[index % len(PALETTE)],
+                "pattern": {"shape": PATTERNS[index % len(PATTERNS)]},
             },
             hovertemplate="%{x}: %{y:,}<extra>%{fullData.name}</extra>",
         )
     figure.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": -0.25})
-    figure.update_yaxes(title=f"{what} in {_span(width)}", rangemode="tozero")
-    return _dressed(figure, title, 380)
+    figure.update_yaxes(title=f"{what} in {span(width)}", rangemode="tozero")
+    return dressed(figure, title, 380)
 
 
 def dead_letters_over_time(case: Examination) -> go.Figure:
@@ -197,7 +196,7 @@ def dead_letters_over_time(case: Examination) -> go.Figure:
     """
     rows = _query(case, f"WITH {_GROUP_NAMES}, chosen AS ({_GROUP_ROWS}), {_THIN}")
     if not rows:
-        return _empty("There is no dead letter.")
+        return empty("There is no dead letter.")
     return _stacked(rows, "dead letters", "Dead letters over time, by cause group")
 
 
@@ -209,16 +208,16 @@ def cause_groups_over_time(case: Examination) -> go.Figure:
     """
     rows = _query(case, f"WITH {_GROUP_NAMES}, chosen AS ({_GROUP_ROWS}), {_THIN}")
     if not rows:
-        return _empty("There is no dead letter.")
-    start, width = _grid([row[1] for row in rows])
-    bins = _binned(rows, start, width)
+        return empty("There is no dead letter.")
+    start, width = grid([row[1] for row in rows])
+    bins = binned(rows, start, width)
     groups = sorted({row[0] for row in rows})
     columns = range(max(slot for _, slot in bins) + 1)
     values = [[bins.get((group, column)) for column in columns] for group in groups]
-    figure = _heat(values, [_at(start, width, column) for column in columns], [html_text(group) for group in groups])
-    figure.update_xaxes(title=f"time of failure (UTC), {_span(width)} a column")
+    figure = heat(values, [at(start, width, column) for column in columns], [html_text(group) for group in groups])
+    figure.update_xaxes(title=f"time of failure (UTC), {span(width)} a column")
     figure.update_yaxes(type="category", autorange="reversed")
-    return _dressed(figure, "Cause groups over time", 170 + 30 * len(groups))
+    return dressed(figure, "Cause groups over time", 170 + 30 * len(groups))
 
 
 # The largest groups by name, all others as one line.
@@ -272,34 +271,18 @@ def _due_in_cells(case: Examination, start: int, width: float) -> dict[tuple[Any
     return {(partition, slot): count for partition, slot, count in rows}
 
 
-def _grid(times_ms: Sequence[int]) -> tuple[int, float]:
-    """Start (epoch milliseconds) and width (seconds) of at most 40 time slots of a round width."""
-    low, high = min(times_ms), max(times_ms)
-    wanted = max((high - low) / 1000 / (_MAX_BUCKETS - 1), _NICE_SECONDS[0])
-    width = next((nice for nice in _NICE_SECONDS if nice >= wanted), 86400 * math.ceil(wanted / 86400))
-    return int(low // (width * 1000) * width * 1000), width
-
-
-def _binned(rows: Sequence[tuple[Any, int, int]], start: int, width: float) -> dict[tuple[Any, int], int]:
-    out: dict[tuple[Any, int], int] = {}
-    for line, ms, count in rows:
-        cell = (line, int((ms - start) // (width * 1000)))
-        out[cell] = out.get(cell, 0) + count
-    return out
-
-
 def _heat_map(lost: dict[tuple[Any, int], int], due: dict[tuple[Any, int], int], start: int, width: float) -> go.Figure:
     partitions = _worst_lines(lost)
     columns = range(max(slot for _, slot in lost) + 1)
     values = [[lost.get((line, column)) for column in columns] for line in partitions]
     said = [[_share(lost.get((line, slot)), due.get((line, slot))) for slot in columns] for line in partitions]
     names = ["partition unknown" if line is None else f"partition {line}" for line in partitions]
-    figure = _heat(values, [_at(start, width, column) for column in columns], names, said)
-    figure.update_xaxes(title=f"time in the source (UTC), {_span(width)} a column")
+    figure = heat(values, [at(start, width, column) for column in columns], names, said)
+    figure.update_xaxes(title=f"time in the source (UTC), {span(width)} a column")
     figure.update_yaxes(type="category", autorange="reversed")
     left_out = len({line for line, _ in lost}) - len(partitions)
     more = f" (the {left_out} partitions with the fewest losses are not drawn)" if left_out else ""
-    return _dressed(figure, f"Lost messages over time and partition{more}", 170 + 30 * len(partitions))
+    return dressed(figure, f"Lost messages over time and partition{more}", 170 + 30 * len(partitions))
 
 
 def _worst_lines(lost: dict[tuple[Any, int], int]) -> list[Any]:
@@ -307,73 +290,9 @@ def _worst_lines(lost: dict[tuple[Any, int], int]) -> list[Any]:
     totals: dict[Any, int] = {}
     for (line, _), count in lost.items():
         totals[line] = totals.get(line, 0) + count
-    kept = sorted(totals, key=lambda line: -totals[line])[:_MAX_LINES]
+    kept = sorted(totals, key=lambda line: -totals[line])[:MAX_LINES]
     return sorted(kept, key=lambda line: (line is None, line))
 
 
 def _share(lost: int | None, due: int | None) -> str:
     return "" if lost is None else f"{lost:,} lost of {due:,} due" if due else f"{lost:,} lost"
-
-
-def _heat(
-    values: list[list[int | None]], x: Sequence[Any], y: Sequence[str], said: list[list[str]] | None = None
-) -> go.Figure:
-    import plotly.graph_objects as go
-
-    few = len(x) <= 30
-    return go.Figure(
-        go.Heatmap(
-            z=values,
-            x=list(x),
-            y=list(y),
-            colorscale=_SCALE,
-            zmin=0,
-            xgap=2,
-            ygap=2,
-            text=said or [[f"{count:,}" if count else "" for count in row] for row in values],
-            texttemplate="%{z:,}" if few else "",
-            hovertemplate="%{y}, %{x}: %{text}<extra></extra>",
-            hoverongaps=False,
-            colorbar={"title": {"text": "messages"}, "outlinewidth": 0, "thickness": 12},
-        )
-    )
-
-
-def _at(start: int, width: float, column: int) -> str:
-    """The middle of a time slot, as text that plotly reads as UTC."""
-    moment = datetime.fromtimestamp(start / 1000 + (column + 0.5) * width, UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-
-
-def _span(width: float) -> str:
-    if width < 1:
-        return f"{width * 1000:g} ms"
-    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60)):
-        if width >= seconds:
-            return f"{width / seconds:g} {unit}"
-    return f"{width:g} s"
-
-
-def _empty(said: str) -> go.Figure:
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    return _dressed(figure, said, 120)
-
-
-def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
-    figure.update_layout(
-        template=None,
-        title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
-        meta={"description": title},
-        height=height,
-        margin={"l": 20, "r": 20, "t": 50, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": _INK, "size": 13},
-    )
-    figure.update_xaxes(gridcolor=_GRID, zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor=_GRID, zeroline=False, automargin=True)
-    return figure
