@@ -13,7 +13,9 @@ from workbench.errors import UsageError
 
 
 def run(
-    notebook: Annotated[str, typer.Argument(help="A name from notebooks/ (loss, duplicates, lag, dlq, message), or a path.")],
+    notebook: Annotated[
+        str, typer.Argument(help="A name from notebooks/ (loss, duplicates, lag, dlq, message), or a path.")
+    ],
     *,
     parameters: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE; repeat a name to give a list.")
