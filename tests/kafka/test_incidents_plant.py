@@ -211,7 +211,9 @@ def test_business_duplicates_share_their_request(truth, kafka):
 
 @pytest.mark.kafka
 @pytest.mark.parametrize(
-    "truth", of_each_run([name for name in LOSSES if name.startswith(("producer-", "oversize-"))]), indirect=True
+    "truth",
+    of_each_run([name for name in LOSSES if name.startswith(("producer-", "oversize-", "rejected-"))]),
+    indirect=True,
 )
 def test_lost_sends_are_in_the_sent_log_without_an_offset(truth, kafka):
     (source,) = look(truth, kafka, "source")

@@ -52,8 +52,8 @@ COMMITTED = pa.schema(
 SENT = pa.schema(
     [
         ("message_id", pa.string()), ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
-        ("size_bytes", pa.int64()), ("at_ms", pa.int64()), ("acked", pa.bool_()), ("committed", pa.bool_()),
-        ("error", pa.string()), ("line", pa.int64()),
+        ("size_bytes", pa.int64()), ("at_ms", pa.int64()), ("timestamp_ms", pa.int64()), ("acked", pa.bool_()),
+        ("committed", pa.bool_()), ("error", pa.string()), ("line", pa.int64()),
     ]
 )  # fmt: skip
 SERVICE = pa.schema(

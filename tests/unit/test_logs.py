@@ -40,8 +40,9 @@ def test_both_spellings_of_the_sent_log(log):
     assert read.table.schema == SENT_LOG_SCHEMA
     assert read.table.to_pylist() == [
         {"message_id": "a", "topic": "t", "partition": 3, "offset": 2**53 + 1, "size_bytes": 12, "at_ms": 1_767_225_600_000,
-         "acked": True, "committed": None, "error": None, "line": 1},
+         "timestamp_ms": None, "acked": True, "committed": None, "error": None, "line": 1},
         {"message_id": "b", "topic": None, "partition": None, "offset": None, "size_bytes": 7, "at_ms": 1_767_225_600_000,
+         "timestamp_ms": None,
          "acked": None, "committed": False, "error": "queue full", "line": 2},
     ]  # fmt: skip
 
@@ -144,3 +145,18 @@ def test_whatever_the_lines_are_each_is_a_row_or_counted(tmp_path, lines):
     for read in (sent, service):
         left_out = sum(count for why, count in read.skipped.items() if not why.endswith("unreadable"))
         assert read.table.num_rows + left_out == len(full)
+
+
+def test_the_records_own_time_is_kept_beside_that_of_sending(log):
+    read = read_sent_log(
+        log(
+            {"id": "a", "at": 2_000, "record_timestamp": 1_000},
+            {"id": "b", "at": 2_000, "timestamp": 1_500},
+            {"id": "c", "timestamp": 5},
+        )
+    )
+    assert [(row["at_ms"], row["timestamp_ms"]) for row in read.table.to_pylist()] == [
+        (2_000, 1_000),
+        (2_000, 1_500),
+        (5, 5),
+    ]

@@ -47,6 +47,7 @@ INCIDENT_OF = {
     "loss-producer-error-ignored": "producer-error-ignored",
     "loss-producer-queue-full": "producer-queue-full",
     "loss-oversize-record": "oversize-record",
+    "loss-rejected-timestamp": "rejected-timestamp",
     "loss-consumer-dropped": "consumer-dropped",
     "loss-offset-skipped-forward": "offset-skipped-forward",
     "loss-offset-reset-latest": "offset-reset-latest",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 SENT_LOG_SCHEMA = pa.schema(
     [("message_id", pa.string()), ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
-     ("size_bytes", pa.int64()), ("at_ms", pa.int64()), ("acked", pa.bool_()), ("committed", pa.bool_()),
-     ("error", pa.string()), ("line", pa.int64())]
+     ("size_bytes", pa.int64()), ("at_ms", pa.int64()), ("timestamp_ms", pa.int64()), ("acked", pa.bool_()),
+     ("committed", pa.bool_()), ("error", pa.string()), ("line", pa.int64())]
 )  # fmt: skip
 SERVICE_LOG_SCHEMA = pa.schema(
     [("at_ms", pa.int64()), ("level", pa.string()), ("event", pa.string()), ("error", pa.string()),
@@ -37,6 +37,7 @@ SERVICE_LOG_SCHEMA = pa.schema(
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "message_id": ("id", "messageId", "message_id"),
     "at_ms": ("at", "timestamp", "time"),
+    "timestamp_ms": ("timestamp_ms", "record_timestamp", "recordTimestamp", "create_time", "createTime", "timestamp"),
     "size_bytes": ("size_bytes", "bytes"),
     "topic": ("topic",),
     "partition": ("partition",),
@@ -72,13 +73,13 @@ def read_sent_log(path: Path, names: Mapping[str, str] | None = None) -> LogRead
 
     Args:
         path: JSON Lines; ``id`` or ``messageId`` in each line, the rest optional: ``topic``, ``partition``, ``offset``
-            (as acknowledged), ``size_bytes`` or ``bytes``, ``at`` (ISO time or epoch milliseconds), ``acked``,
-            ``committed``, ``error``.
+            (as acknowledged), ``size_bytes`` or ``bytes``, ``at`` (when it was sent: ISO time or epoch milliseconds),
+            ``record_timestamp`` (the record's own time, where the producer set one), ``acked``, ``committed``, ``error``.
         names: column -> field name in this file, where it differs.
 
     Returns:
-        message_id string (never null), topic, partition int32, offset, size_bytes, at_ms int64, acked, committed bool,
-        error string (null: not said), line int64 (from 1).
+        message_id string (never null), topic, partition int32, offset, size_bytes, at_ms, timestamp_ms int64, acked,
+        committed bool, error string (null: not said), line int64 (from 1).
 
     Raises:
         UsageError: the file cannot be read at all.
@@ -234,6 +235,7 @@ _TYPED: Mapping[str, Callable[[str], str]] = {
     "offset": _whole("BIGINT"),
     "size_bytes": _whole("BIGINT"),
     "at_ms": _moment,
+    "timestamp_ms": _moment,
     "duration_ms": lambda text: f"try_cast({text} AS DOUBLE)",
     "acked": _truth,
     "committed": _truth,

@@ -22,8 +22,9 @@ from workbench.problems.loss.offsets import (
     skipped_forward,
     topic_recreated,
 )
-from workbench.problems.loss.producer import error_ignored, oversize, queue_full
+from workbench.problems.loss.producer import error_ignored, queue_full
 from workbench.problems.loss.readers import commit_past_unprocessed, shared_group
+from workbench.problems.loss.refused import oversize, rejected_timestamp
 from workbench.problems.loss.resumed import create_stood
 from workbench.problems.loss.retention import compacted, overtaken, records_deleted, retention_overtook
 from workbench.problems.loss.transactions import aborted_transaction, hanging_transaction
@@ -52,6 +53,7 @@ RULES: tuple[Rule, ...] = (
     error_ignored,
     queue_full,
     oversize,
+    rejected_timestamp,
     consumer_dropped,
     skipped_forward,
     reset_latest,

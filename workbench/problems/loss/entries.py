@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ERROR_CLASSES = {
     "queue_full": r"queue[ _-]?full|BufferError|buffer[ _-]?(exhausted|full)|BufferExhausted",
     "too_large": r"(too|TOO)[ _-]?(large|LARGE)|RecordTooLarge|larger than|SIZE_TOO_LARGE|exceeds?.{0,30}(size|bytes)",
+    "timestamp": r"invalid[ _-]?timestamp|timestamp.{0,120}out of (the )?(acceptable )?range",
+    "beside": r"part of a batch|invalid[ _-]?record|invalid[ _-]?different[ _-]?record",
 }
 
 _NO_SERVICE = """

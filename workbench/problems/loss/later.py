@@ -10,7 +10,6 @@ _BATCHES = "needs raw record batches"
 
 LATER = {
     "loss-acks-zero": "needs the producer's settings, its sent log and the brokers' history",
-    "loss-rejected-timestamp": "needs the timestamps of refused messages",
     "loss-leader-failover": f"needs acknowledged coordinates and leader epochs; {_BATCHES}",
     "loss-unclean-election": _LINEAGE,
     "loss-timestamp-retention": "needs samples of the log start over time",

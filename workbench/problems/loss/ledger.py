@@ -146,13 +146,14 @@ def _define_commits(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
 _SENT = """
 CREATE OR REPLACE TEMP TABLE sent AS
 SELECT message_id, arg_max(partition, line) AS partition, arg_max("offset", line) AS "offset",
-       max(size_bytes) AS size_bytes, min(at_ms) AS at_ms, bool_or(acked) AS acked, bool_or(committed) AS committed,
+       max(size_bytes) AS size_bytes, min(at_ms) AS at_ms, {stamp} AS stamp_ms,
+       bool_or(acked) AS acked, bool_or(committed) AS committed,
        arg_max(error, line) AS error, min(line) AS line
 FROM sent_log WHERE message_id IS NOT NULL AND (topic IS NULL OR topic = source_topic()) GROUP BY message_id
 """
 _NO_SENT = """
 CREATE OR REPLACE TEMP TABLE sent (message_id VARCHAR, partition INTEGER, "offset" BIGINT, size_bytes BIGINT,
-                                   at_ms BIGINT, acked BOOLEAN, committed BOOLEAN, error VARCHAR, line BIGINT)
+                                   at_ms BIGINT, stamp_ms BIGINT, acked BOOLEAN, committed BOOLEAN, error VARCHAR, line BIGINT)
 """
 
 # Dead letters and retries name their origin's coordinates where their own id does not match.
@@ -185,7 +186,7 @@ CREATE OR REPLACE TEMP TABLE messages AS
 WITH facts AS (
     SELECT m.* REPLACE (coalesce(m.partition, s.partition) AS partition, coalesce(m."offset", s."offset") AS "offset",
                         coalesce(m.at_ms, s.at_ms) AS at_ms, m.flags | coalesce(u.bits, 0) AS flags),
-           m."offset" IS NOT NULL AS in_source, u.bits IS NOT NULL AS superseded, s.size_bytes, s.acked, s.committed,
+           m."offset" IS NOT NULL AS in_source, u.bits IS NOT NULL AS superseded, s.size_bytes, s.stamp_ms, s.acked, s.committed,
            s.error, s.line, s.message_id IS NOT NULL AS listed, s."offset" AS acked_offset
     FROM open_messages m LEFT JOIN sent s USING (message_id) LEFT JOIN superseded u USING (message_id)),
 joined AS (
@@ -218,12 +219,19 @@ def _create_messages(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None
     collected_ms = epoch_ms(evidence.facts["collected_at"])
     too_young_ms = collected_ms - round(evidence.facts["expected_latency_seconds"] * 1000)
     con.execute(f"CREATE OR REPLACE TEMP MACRO too_young_ms() AS {too_young_ms}::BIGINT")
-    con.execute(_SENT if "sent_log" in evidence.tables else _NO_SENT)
+    con.execute(_sent_sql(evidence))
     con.execute(_ORIGINS)
     if "configs" not in evidence.tables:
         con.execute("CREATE OR REPLACE TEMP TABLE configs (topic VARCHAR, name VARCHAR, value VARCHAR)")
     con.execute(_SUPERSEDED)
     con.execute(_MESSAGES)
+
+
+def _sent_sql(evidence: Evidence) -> str:
+    if "sent_log" not in evidence.tables:
+        return _NO_SENT
+    knows = "timestamp_ms" in evidence.tables["sent_log"].schema.names  # evidence of earlier versions does not
+    return _SENT.format(stamp="arg_max(timestamp_ms, line)" if knows else "NULL::BIGINT")
 
 
 def _count(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> dict[str, int | None]:

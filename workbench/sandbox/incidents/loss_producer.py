@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -19,9 +20,12 @@ from workbench.sandbox.incidents.truth import Truth
 from workbench.sandbox.incidents.userlogs import log_line, sent_line, write_sent_log, write_service_log
 from workbench.sandbox.ports import free_ports
 
+HOUR_MS = 3_600_000
+
 IGNORED = {"loss-producer-error-ignored": "confirmed"}
 FULL = {"loss-producer-queue-full": "confirmed"}
 OVERSIZE = {"loss-oversize-record": "confirmed"}
+REJECTED = {"loss-rejected-timestamp": "confirmed"}
 
 
 @incident("producer-error-ignored", "loss", IGNORED)
@@ -92,6 +96,24 @@ def oversize_record_logged(scene: Scene) -> Truth:
     return _finish(scene, sent, failed, OVERSIZE)
 
 
+@incident("rejected-timestamp", "loss", REJECTED)
+def rejected_timestamp(scene: Scene) -> Truth:
+    """An import sends records of a time that the topic does not take; their batches are refused, unseen."""
+    sent, failed = _send_off_limits(scene)
+    lines = [sent_line(one, errors=False) for one in _by_time(sent, failed)]
+    scene.options["sent_log"] = write_sent_log(scene.folder, lines, scene.rng)
+    return _finish(scene, sent, failed, REJECTED)
+
+
+@incident("rejected-timestamp-logged", "loss", REJECTED)
+def rejected_timestamp_logged(scene: Scene) -> Truth:
+    """Records of a time that the topic does not take are refused; the sent log has no times but the broker's errors."""
+    sent, failed = _send_off_limits(scene)
+    lines = [{k: v for k, v in sent_line(one).items() if k != "record_timestamp"} for one in _by_time(sent, failed)]
+    scene.options["sent_log"] = write_sent_log(scene.folder, lines, scene.rng)
+    return _finish(scene, sent, failed, REJECTED)
+
+
 def _send_with_outage(scene: Scene) -> tuple[list[Sent], list[Sent]]:
     """Some of the messages go to an instance whose broker does not listen."""
     scene.open()
@@ -127,24 +149,41 @@ def _send_oversize(scene: Scene) -> tuple[list[Sent], list[Sent]]:
     failed: list[Sent] = []
     for _ in range(scene.rng.randint(1, 3)):
         time.sleep(0.05)
-        failed += _one_batch(scene, limit)
+        failed += _one_batch(scene, scene.writer.write(1, padding=limit + scene.rng.randint(1, limit))[0])
         time.sleep(0.05)
         sent += send(scene.bootstrap, scene.source, scene.messages(20, 40), batch_num_messages=8)
     return sent, failed
 
 
-def _one_batch(scene: Scene, limit: int) -> list[Sent]:
-    """Sends a large record between small ones to one partition, as one batch, which the broker refuses."""
+def _send_off_limits(scene: Scene) -> tuple[list[Sent], list[Sent]]:
+    """Each record of a wrong time shares a batch, and its fate, with records of now around it."""
+    hours = scene.rng.choice((1, 24, 7 * 24))
+    scene.open({"message.timestamp.before.max.ms": str(hours * HOUR_MS)})
+    sent = send(scene.bootstrap, scene.source, scene.messages(100, 250))
+    failed: list[Sent] = []
+    for _ in range(scene.rng.randint(1, 3)):
+        time.sleep(0.05)
+        off_ms = HOUR_MS * (
+            -hours - scene.rng.randint(1, 500) if scene.rng.random() < 0.7 else scene.rng.randint(2, 50)
+        )
+        (wrong,) = scene.writer.write(1)
+        failed += _one_batch(scene, replace(wrong, timestamp_ms=round(time.time() * 1000) + off_ms))
+        time.sleep(0.05)
+        sent += send(scene.bootstrap, scene.source, scene.messages(20, 40))
+    return sent, failed
+
+
+def _one_batch(scene: Scene, wrong: Message) -> list[Sent]:
+    """Sends a record between others to one partition, as one batch, which the broker refuses."""
     around = scene.writer.write(scene.rng.randint(2, 8))
-    large = scene.writer.write(1, padding=limit + scene.rng.randint(1, limit))
-    around.insert(scene.rng.randint(1, len(around)), large[0])
+    around.insert(scene.rng.randint(1, len(around)), wrong)
     # The client waits long enough for the batch to be whole, and a sticky key keeps it in one partition.
     sender = Sender(producer(scene.bootstrap, linger_ms=300), scene.source)
     for message in around:
         sender.send(message.with_key(around[0].key or ""))
     outcome = sender.flush()
     if any(one.error is None for one in outcome):
-        raise SandboxError("A batch with a record above the limit was taken.", hint="Read the broker's log.")
+        raise SandboxError("A batch that the broker has to refuse was taken.", hint="Read the broker's log.")
     return outcome
 
 

@@ -30,6 +30,8 @@ def sent_line(sent: Sent, *, committed: bool | None = None, errors: bool = True)
         "at": sent.at_ms,
         "acked": sent.offset is not None,
     }
+    if sent.message.timestamp_ms is not None:
+        line["record_timestamp"] = sent.message.timestamp_ms
     if committed is not None:
         line["committed"] = committed
     if errors and sent.error:
