@@ -25,7 +25,8 @@ EACH_RUN = frozenset(
      "offset-rewind", "redrive", "read-uncommitted", "content-mismatch", "business-duplicates", "clean-idempotent-retry",
      "clean-transactions-copies", "lag-no-members", "lag-retention-risk", "lag-fetch-limit", "lag-bulk-load",
      "clean-lag-idle-topic", "clean-lag-markers-only", "dlq-context-missing", "dlq-redrive-loop", "dlq-poison-payload",
-     "dlq-delivery-count", "clean-dlq-drained"}
+     "dlq-delivery-count", "clean-dlq-drained", "health-dead-letter-missing", "health-retention-tight",
+     "clean-health"}
 )  # fmt: skip
 
 

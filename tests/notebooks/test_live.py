@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from workbench.problems import checking
 from workbench.sandbox.demo import departures
 from workbench.sandbox.demo_scenes import plant_scene
 from workbench.sandbox.incidents import plant
+from workbench.sandbox.incidents.messages import Message
+from workbench.sandbox.incidents.sending import Sender, producer
 from workbench.sandbox.incidents.truth import Truth
 from workbench.services.runs import RunResult, run_notebook
 
@@ -93,3 +96,28 @@ def test_the_lag_notebook_says_where_a_group_that_nobody_is_in_stands(kafka: str
     assert report["ledger"]["offsets_behind"] == truth.ledger["offsets_behind"]
     assert len(_figures(result)) == 4
     assert checking.examine("lag", checking.evidence_in(result.folder)).report.to_dict() == report
+
+
+def test_the_health_notebook_has_every_check_and_what_changed(kafka: str, tmp_path: Path):
+    truth = plant("clean-health", kafka, 5, tmp_path / "logs")
+    names = ("source", "sink", "group")
+    options = [
+        f"expected_latency={truth.options['expected_latency']}",
+        f"dead_letters={truth.options['dead_letters'][0]}",
+    ]
+    given = {"bootstrap": kafka, **{name: truth.options[name] for name in names}, "options": options}
+    first = dict(run_notebook("health", given, tmp_path / "first").report or {})
+    assert ([part["verdict"] for part in first["reports"]], first["findings"]) == (["ok"] * 4, [])
+    Sender(producer(kafka), truth.options["source"]).send(
+        Message("late", None, {"messageId": "late", "eventType": "x"})
+    )
+    time.sleep(3)
+    result = run_notebook("health", {**given, "previous": str(tmp_path / "first")}, tmp_path / "second")
+    report = dict(result.report or {})
+    assert {part["problem"] for part in report["reports"] if part["verdict"] == "critical"} == {"lag"}
+    assert result.exit_code == 13
+    page = result.html.read_text()
+    assert "lag-no-members" in page
+    assert "Changed since the last report" in page
+    assert {"junit.xml", "metrics.prom", "report.json"} <= {path.name for path in result.folder.iterdir()}
+    assert checking.examine("health", checking.evidence_in(result.folder)).report.to_dict() == report

@@ -61,7 +61,15 @@ def run(tmp_path_factory: pytest.TempPathFactory, evidence: Path):
 def test_a_run_keeps_all_it_came_to(run, evidence: Path):
     result, _ = run
     names = {path.name for path in result.folder.iterdir()}
-    assert names == {"look.ipynb", "look.html", "report.json", "ledger.parquet", "evidence"}
+    assert names == {
+        "look.ipynb",
+        "look.html",
+        "report.json",
+        "junit.xml",
+        "metrics.prom",
+        "ledger.parquet",
+        "evidence",
+    }
     report = json.loads((result.folder / "report.json").read_text())
     assert report == dict(result.report) == loss.diagnose(Evidence.load(evidence)).to_dict()
     assert Evidence.load(result.folder / "evidence").facts["source"] == "in"

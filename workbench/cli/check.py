@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @flattened
 def check(
-    problem: Annotated[str, typer.Argument(help="loss, duplicates, lag, dlq or message.")],
+    problem: Annotated[str, typer.Argument(help="loss, duplicates, lag, dlq, message or health.")],
     target: TargetOptions,
     scope: ScopeOptions,
     subject: SubjectOptions,
@@ -58,6 +58,7 @@ def examine(
     """Collects, or opens what was saved; diagnoses, prints, and ends with the verdict's exit code."""
     from workbench.config import load_config
     from workbench.problems import checking
+    from workbench.problems.health.scopes import scopes_from
     from workbench.problems.scope import scope_from
 
     if run.evidence:
@@ -67,7 +68,11 @@ def examine(
     named, profile = options.target(integration, target.profile, target.bootstrap, target.setting)
     work_dir = Path(tempfile.mkdtemp(prefix="workbench-check-"))
     try:
-        chosen = scope_from(named, dialects=load_config().sections.get("dialects"), **options_given)
+        chosen: Scope | dict[str, Scope]
+        if problem == "health":
+            chosen = scopes_from(load_config(), profile.name, named, **options_given)
+        else:
+            chosen = scope_from(named, dialects=load_config().sections.get("dialects"), **options_given)
         found = _collect(problem, profile, chosen, work_dir, run)
         _finish(checking.examine(problem, found), run, profile.name)
     finally:
@@ -79,7 +84,9 @@ def _refuse_live(*given: str | None) -> None:
         raise UsageError("--evidence needs no cluster.", hint="Leave out --profile, --bootstrap and the integration.")
 
 
-def _collect(problem: str, profile: Profile, scope: Scope, work_dir: Path, run: RunOptions) -> Evidence:
+def _collect(
+    problem: str, profile: Profile, scope: Scope | dict[str, Scope], work_dir: Path, run: RunOptions
+) -> Evidence:
     from workbench.cli.progress import TerminalProgress
     from workbench.problems import checking
     from workbench.sources import connect

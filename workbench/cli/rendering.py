@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.cli.text import plain
+from workbench.problems.health.summary import checks
 from workbench.report import Report, Verdict
 
 # Each verdict has a sign beside its colour, so that colour is never the only signal.
@@ -22,7 +23,7 @@ SIGNS: dict[Verdict, tuple[str, str]] = {
 }
 
 
-_UNITS = {"lag": "offsets"}
+_UNITS = {"lag": "offsets", "health": "checks"}
 
 
 def show(report: Report, *, markdown: bool = False) -> None:
@@ -115,6 +116,8 @@ def _print(report: Report, console: Console) -> None:
 
 
 def _print_ledger(report: Report, console: Console) -> None:
+    if "reports" in report.sections:
+        console.print(_table("Checks, worst first", _CHECKS_HEADER, _checks(report)))
     console.print(_table("Ledger", ("", _UNITS.get(report.problem, "messages")), _ledger_rows(report), right=(1,)))
     causes = [(code, f"{count:,}") for code, count in report.causes.items() if count]
     if causes:
@@ -123,6 +126,16 @@ def _print_ledger(report: Report, console: Console) -> None:
         console.print(_table("Cause groups", _GROUP_HEADER, _cause_groups(groups), right=(0,)))
     if report.findings:
         console.print(_table("Findings", ("", "finding", "state", "count", "what"), _finding_rows(report), right=(3,)))
+
+
+_CHECKS_HEADER = ("", "integration", "check", "verdict", "what")
+
+
+def _checks(report: Report) -> list[tuple[str, ...]]:
+    return [
+        (SIGNS[row["verdict"]][0], str(row["integration"] or ""), row["check"], row["verdict"], row["what"])
+        for row in checks(report)
+    ]
 
 
 def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> Table:
@@ -176,6 +189,9 @@ def markdown_lines(report: Report) -> list[str]:
         lines = [lines[0], "", f"**{_cell(report.facts['outcome'])}.** {_cell(report.facts['story'])}", ""]
         lines += ["| " + " | ".join(_TIMELINE_HEADER) + " |", "|---|--:|--:|---|---|---|"]
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in _timeline(report)]
+    if "reports" in report.sections:
+        lines += ["", "| " + " | ".join(_CHECKS_HEADER) + " |", "|---|---|---|---|---|"]
+        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in _checks(report)]
     if report.findings:
         lines += ["", "| | finding | state | count | what |", "|---|---|---|--:|---|"]
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in _finding_rows(report)]

@@ -14,7 +14,7 @@ from workbench.errors import UsageError
 
 def run(
     notebook: Annotated[
-        str, typer.Argument(help="A name from notebooks/ (loss, duplicates, lag, dlq, message), or a path.")
+        str, typer.Argument(help="A name from notebooks/ (loss, duplicates, lag, dlq, message, health), or a path.")
     ],
     *,
     parameters: Annotated[
@@ -30,7 +30,7 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", help="Scan topics of any size without asking.")] = False,
     timeout: Annotated[int, typer.Option("--timeout", help="Seconds that one cell may take.", min=1)] = 4 * 3600,
 ) -> None:
-    """Run a notebook headless: executed .ipynb, offline .html, report.json, ledger.parquet, evidence/.
+    """Run a notebook headless: executed .ipynb, offline .html, report.json, junit.xml, metrics.prom, ledger.parquet, evidence/.
 
     The exit code is the report's: 0 ok or info, 3 undecided, 12 warning, 13 critical; 1 and 2 are errors.
     """

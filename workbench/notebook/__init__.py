@@ -9,14 +9,27 @@ from __future__ import annotations
 from workbench.notebook.deadletters import groups, one_group
 from workbench.notebook.display import errors_in_words, publish, show
 from workbench.notebook.following import next_steps
+from workbench.notebook.health import changes, scopes
 from workbench.notebook.keeping import open_evidence, save
 from workbench.notebook.partitions import partitions
 from workbench.notebook.querying import rows
 from workbench.notebook.session import collect, connect, scope
 
 __all__ = [
-    "collect", "connect", "groups", "next_steps", "one_group", "open_evidence", "partitions", "publish", "rows", "save", "scope",
+    "changes",
+    "collect",
+    "connect",
+    "groups",
+    "next_steps",
+    "one_group",
+    "open_evidence",
+    "partitions",
+    "publish",
+    "rows",
+    "save",
+    "scope",
+    "scopes",
     "show",
-]  # fmt: skip
+]
 
 errors_in_words()

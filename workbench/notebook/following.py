@@ -10,7 +10,7 @@ from pathlib import Path
 from workbench.notebook.display import emit
 from workbench.notebook.escaping import markdown_text
 from workbench.notebook.headless import RUN_FOLDER
-from workbench.report import Finding, Report
+from workbench.report import Report
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _OUTCOMES = {
@@ -30,20 +30,35 @@ def next_steps(report: Report, folder: str | Path = "") -> None:
         report: a published report.
         folder: where ``save`` kept its evidence; the runbook takes it as its parameter ``evidence_dir``.
     """
-    parts = [_step(finding, folder) for finding in report.findings] or [_without_findings(report)]
-    emit({"text/markdown": "\n\n".join(parts), "text/plain": "\n".join(finding.runbook for finding in report.findings)})
+    steps = [_step(finding.code, finding.runbook, _kept(folder)) for finding in report.findings] + _steps_of_checks(
+        report
+    )
+    parts = steps or [_without_findings(report)]
+    runbooks = [finding.runbook for finding in report.findings]
+    emit({"text/markdown": "\n\n".join(parts), "text/plain": "\n".join(runbooks)})
 
 
-def _step(finding: Finding, folder: str | Path) -> str:
-    sections = runbook_sections(_PROJECT / finding.runbook)
+def _steps_of_checks(report: Report) -> list[str]:
+    """Of a health report: the findings of its checks, whose runbooks want the evidence of the one check; each code once."""
+    out: dict[str, str] = {}
+    for part in report.sections.get("reports", ()):
+        where = part["facts"].get("integration") or "..."
+        for one in part["findings"]:
+            evidence = f"what `workbench check {part['problem']} {markdown_text(where)} --save FOLDER` keeps"
+            out.setdefault(one["code"], _step(one["code"], one["runbook"], evidence))
+    return list(out.values())
+
+
+def _step(code: str, runbook: str, evidence: str) -> str:
+    sections = runbook_sections(_PROJECT / runbook)
     texts = [f"**{name}**\n\n{_without_headings(sections[name])}" for name in _SHOWN if name in sections]
-    return "\n\n".join([f"### {finding.code}", *texts, _how_to_run(finding, folder)])
+    said = f"Runbook: [{runbook}]({_link(runbook)}), with evidence&#95;dir = {evidence}."
+    return "\n\n".join([f"### {code}", *texts, said])
 
 
-def _how_to_run(finding: Finding, folder: str | Path) -> str:
+def _kept(folder: str | Path) -> str:
     kept = Path(folder).name if os.environ.get(RUN_FOLDER) else str(folder)
-    place = markdown_text(f"{kept}/evidence" if kept else "the evidence folder")
-    return f"Runbook: [{finding.runbook}]({_link(finding.runbook)}), with evidence&#95;dir = {place}."
+    return markdown_text(f"{kept}/evidence" if kept else "the evidence folder")
 
 
 def _without_findings(report: Report) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from workbench.notebook.escaping import markdown_text
 from workbench.notebook.headless import REPORT_MIME
 from workbench.notebook.words import MEANINGS
+from workbench.problems.health.summary import checks
 from workbench.report import Finding, Report
 
 _MARKS = {"ok": "✔", "info": "i", "undecided": "?", "warning": "▲", "critical": "✖"}
@@ -26,6 +27,8 @@ def headline(report: Report) -> str:
         "lag": f"{said.get('offsets_behind')} offsets behind",
         "dlq": f"{said.get('dead_letters')} dead letters, of which {said.get('replay')} may be sent back",
         "duplicates": f"{said.get('extra_copies')} extra copies among {said.get('records')} records",
+        "health": f"{said.get('critical')} of {said.get('checks')} checks critical, {said.get('warning')} warning,"
+        f" {said.get('undecided')} undecided",
         "message": str(report.facts.get("outcome", "")).replace("_", " "),
     }
     return f"{report.problem}: {report.verdict}, {numbers.get(report.problem, '')}".rstrip(", ")
@@ -38,12 +41,38 @@ def report_markdown(report: Report) -> str:
         f"**{headline(report).split(', ', 1)[-1].capitalize()}.**",
         *([markdown_text(report.facts["story"])] if report.facts.get("story") else []),
         _table(("disposition", "count", "meaning"), _ledger_rows(report), numeric=1),
+        *_checks(report),
         *_causes(report),
         *_findings(report),
         *_open(report),
         *_window(report),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _checks(report: Report) -> list[str]:
+    if "reports" not in report.sections:
+        return []
+    rows = [
+        (_MARKS[row["verdict"]], str(row["integration"]), row["check"], row["verdict"], row["what"])
+        for row in checks(report)
+    ]
+    parts = ["### Checks, worst first", _table(("", "integration", "check", "verdict", "what"), rows)]
+    signals = [
+        (row["signal"], row["subject"] or "", _number(row["value"]), row["unit"]) for row in report.sections["signals"]
+    ]
+    return [
+        *parts,
+        *(
+            ["### Signals of Prometheus", _table(("signal", "of", "value", "unit"), signals, numeric=2)]
+            if signals
+            else []
+        ),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.3g}"
 
 
 def _ledger_rows(report: Report) -> list[tuple[str, ...]]:

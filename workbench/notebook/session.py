@@ -61,26 +61,31 @@ def scope(variables: Mapping[str, Any]) -> Scope:
     Raises:
         UsageError: an unknown option, a value that does not fit, or no source.
     """
-    names = set(Scope.__dataclass_fields__) | {"sink", "retry_topic", "topic", "expected_latency", "horizon"}
-    given = {name: value for name, value in variables.items() if name in names and name not in _NOT_OPTIONS}
     integration = variables.get("integration") or ""
     config = load_config()
     known = config.integration(integration) if integration else None
     own = {"dialects": config.sections.get("dialects")}
-    return scope_from(known, **{**own, **given, **_further(variables.get("options") or [])})
+    return scope_from(known, **{**own, **given_options(variables)})
 
 
-def collect(problem: str, sources: Sources, chosen: Scope) -> Evidence:
+def given_options(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a check among a notebook's variables, and those in its ``options``."""
+    names = set(Scope.__dataclass_fields__) | {"sink", "retry_topic", "topic", "expected_latency", "horizon"}
+    given = {name: value for name, value in variables.items() if name in names and name not in _NOT_OPTIONS}
+    return {**given, **_further(variables.get("options") or [])}
+
+
+def collect(problem: str, sources: Sources, chosen: Scope | Mapping[str, Scope]) -> Evidence:
     """Collects the evidence for a problem and shows how far it is; interrupting keeps what was read so far.
 
     Args:
-        problem: ``loss`` or ``duplicates``.
+        problem: as of ``workbench check``.
         sources: from ``connect``.
-        chosen: from ``scope``.
+        chosen: from ``scope``; of ``health`` from ``scopes``.
     """
     display = ProgressDisplay(problem)
     evidence: Evidence = checking.problem(problem).collect(sources, chosen, work_dir=_work_dir(), progress=display)
-    records = evidence.tables.get("records")
+    records = evidence.tables.get("records") or evidence.facts.get("parts")
     cut = "; it was cut, counts cover only what was read" if evidence.facts.get("truncated") else ""
     display.finish(f"collected {len(evidence.tables)} tables{cut}" if records is not None else "no records were read")
     return evidence

@@ -44,6 +44,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "never_sent": "in no topic, and nothing says that it was sent",
         "lost": "sent, old enough, and nowhere where it is due",
     },
+    "health": {
+        "checks": "of all integrations",
+        "critical": "of them, with a critical finding",
+        "warning": "of them, with a warning",
+        "undecided": "of them, not to be decided from the evidence at hand",
+        "info": "of them, with something worth knowing",
+        "ok": "of them, without a finding",
+    },
     "dlq": {
         "dead_letters": "records in the dead-letter topics",
         "replay": "of them, passing failures: may be sent back",

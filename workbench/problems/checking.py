@@ -18,7 +18,7 @@ from workbench.problems.rules import Rule
 from workbench.problems.scope import Scope, scope_from
 from workbench.sealing import Seal
 
-PROBLEMS = ("loss", "duplicates", "lag", "dlq", "message")
+PROBLEMS = ("loss", "duplicates", "lag", "dlq", "message", "health")
 
 # Options that change how evidence is judged, not what had to be collected for it.
 REJUDGED = ("expected_latency", "isolation", "any_sink", "producer_config", "consumer_config", "show_ids")
@@ -66,6 +66,10 @@ def rejudged(evidence: Evidence, options: Mapping[str, Any]) -> Evidence:
         raise UsageError(
             f"{names} cannot be used with --evidence: that was decided when the evidence was collected.",
             hint=f"Collect again, or use only {', '.join('--' + key.replace('_', '-') for key in REJUDGED)}.",
+        )
+    if given and "parts" in evidence.facts:
+        raise UsageError(
+            "A saved health report takes no options: each of its checks has its own.", hint="Collect again with them."
         )
     scope = scope_from(source=evidence.facts["source"], **given).facts()
     fields = {"expected_latency": "expected_latency_seconds"}

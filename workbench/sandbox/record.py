@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.config import profile_from_options
 from workbench.errors import SandboxError, UsageError, WorkbenchError
@@ -109,6 +109,12 @@ INCIDENT_OF = {
             "dlq-context-missing",
         )
     },
+    "health-offline-partition": "health-broker-down",
+    "health-under-replicated": "health-broker-down",
+    "health-unclean-election": "health-weak-settings",
+    "health-weak-acknowledgement": "health-weak-settings",
+    "health-dead-letter-missing": "health-dead-letter-missing",
+    "health-retention-tight": "health-retention-tight",
     UNEXPLAINED: UNEXPLAINED,
 }
 
@@ -159,8 +165,15 @@ def _collected(truth: Truth, bootstrap: str, work_dir: Path) -> Evidence:
     scope = scope_from(**truth.options)
     with connect(profile_from_options(bootstrap, {})) as sources:
         found: Evidence = checking.problem(truth.problem).collect(sources, scope, work_dir=work_dir)
-    facts = {name: value for name, value in found.facts.items() if name not in _VOLATILE}
+    facts = _lasting(found.facts)
+    facts |= (
+        {"parts": [{**part, "facts": _lasting(part["facts"])} for part in facts["parts"]]} if "parts" in facts else {}
+    )
     return Evidence(found.tables, facts, found.missing)
+
+
+def _lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in _VOLATILE}
 
 
 def run_in_place(path: Path) -> None:

@@ -1,8 +1,8 @@
 """Headless runs: a notebook, its parameters, and a folder that holds all it came to.
 
-The folder gets the executed notebook, one HTML page that needs no network, ``report.json``, ``ledger.parquet`` and
-``evidence/``. What a notebook writes there it is told by environment variables, never by parameters: papermill keeps
-parameters in clear in the notebook it writes.
+The folder gets the executed notebook, one HTML page that needs no network, ``report.json``, ``junit.xml``, ``metrics.prom``,
+``ledger.parquet`` and ``evidence/``. What a notebook writes there it is told by environment variables, never by parameters:
+papermill keeps parameters in clear in the notebook it writes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import ConfigError, NotebookError, UsageError
 from workbench.notebook.headless import REPORT_MIME, RUN_FOLDER, SETTINGS_FILE, YES
 from workbench.report import EXIT_CODES, REPORT_VERSION
+from workbench.services.exports import junit_xml, metrics_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+JUNIT, METRICS = "junit.xml", "metrics.prom"
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -38,7 +41,8 @@ class RunResult:
         notebook: the executed notebook.
         html: the same as one page that opens offline.
         report: the published report (JSON contract), or None for a notebook that publishes none.
-        folder: where all of it lies; ``report.json``, ``ledger.parquet`` and ``evidence/`` where there is a report.
+        folder: where all of it lies; where there is a report also ``report.json``, ``junit.xml``, ``metrics.prom``,
+            ``ledger.parquet`` and ``evidence/``.
         seconds: how long it ran.
     """
 
@@ -160,7 +164,14 @@ def _clear(run: _Run) -> None:
     """Makes the folder, without what an earlier run left: a failed run must not lie beside an older verdict."""
     run.folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(run.folder / "evidence", ignore_errors=True)
-    for name in (run.output.name, run.output.with_suffix(".html").name, "report.json", "ledger.parquet"):
+    for name in (
+        run.output.name,
+        run.output.with_suffix(".html").name,
+        "report.json",
+        "ledger.parquet",
+        JUNIT,
+        METRICS,
+    ):
         (run.folder / name).unlink(missing_ok=True)
 
 
@@ -294,6 +305,8 @@ def _results(run: _Run, executed: NotebookNode, started: float) -> RunResult:
         path = run.folder / "report.json"
         path.with_suffix(".partial").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
         path.with_suffix(".partial").replace(path)
+        (run.folder / JUNIT).write_text(junit_xml(report), encoding="utf-8")
+        (run.folder / METRICS).write_text(metrics_text(report), encoding="utf-8")
     html = _write_page(executed, run)
     return RunResult(run.output, html, report, run.folder, round(time.monotonic() - started, 3))
 

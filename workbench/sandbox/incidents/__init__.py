@@ -17,6 +17,7 @@ from workbench.sandbox.incidents import (  # noqa: F401 - planters register them
     duplicates_group,
     duplicates_service,
     duplicates_source,
+    health,
     lag,
     lag_causes,
     loss_group,
