@@ -49,6 +49,7 @@ INCIDENT_OF = {
     "loss-oversize-record": "oversize-record",
     "loss-rejected-timestamp": "rejected-timestamp",
     "loss-consumer-dropped": "consumer-dropped",
+    "loss-dead-letter-write-failed": "dead-letter-write-failed",
     "loss-offset-skipped-forward": "offset-skipped-forward",
     "loss-offset-reset-latest": "offset-reset-latest",
     "loss-new-partition-skipped": "new-partition-skipped",

@@ -28,6 +28,7 @@ from workbench.problems.loss.refused import oversize, rejected_timestamp
 from workbench.problems.loss.resumed import create_stood
 from workbench.problems.loss.retention import compacted, overtaken, records_deleted, retention_overtook
 from workbench.problems.loss.transactions import aborted_transaction, hanging_transaction
+from workbench.problems.loss.unwritten import dead_letter_write_failed
 from workbench.problems.macros import define_macros
 from workbench.problems.places import create_places
 from workbench.problems.rules import Case, Rule, Ruling
@@ -55,6 +56,7 @@ RULES: tuple[Rule, ...] = (
     oversize,
     rejected_timestamp,
     consumer_dropped,
+    dead_letter_write_failed,
     skipped_forward,
     reset_latest,
     new_partition_skipped,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from workbench.problems.loss import ledger
+from workbench.problems.loss.runs import scattered
+from workbench.problems.loss.unwritten import dead_letter_failed, dead_letters_unplaced
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
 from workbench.report import Severity
 
@@ -22,35 +24,13 @@ SELECT d.value, count(*) AS due, count(e.entry) AS lost
 FROM due d LEFT JOIN entries e ON e.message_id = d.message_id AND e.flags & {aborted} = 0 GROUP BY d.value
 """
 
-# Lost messages by the length of their run: missing neighbours with no delivered message between them.
-_RUNS = """
-CREATE OR REPLACE TEMP TABLE runs AS
-WITH due AS (
-    SELECT r.partition, r.offset, r.message_id FROM records r
-    WHERE r.topic = source_topic() AND r.due AND r.message_id IS NOT NULL AND coalesce(r.is_aborted, false) = false
-      AND r.partition IN (SELECT DISTINCT partition FROM entries WHERE in_source)),
-marked AS (
-    SELECT due.partition, due.offset, e.entry, row_number() OVER (PARTITION BY due.partition ORDER BY due.offset) AS position
-    FROM due LEFT JOIN entries e ON e.message_id = due.message_id),
-grouped AS (
-    SELECT partition, entry, position - row_number() OVER (PARTITION BY partition ORDER BY position) AS run
-    FROM marked WHERE entry IS NOT NULL),
-sizes AS (SELECT partition, count(*) AS due, count(entry) AS lost FROM marked GROUP BY partition)
-SELECT g.entry, count(*) OVER (PARTITION BY g.partition, g.run) AS length, s.due, s.lost
-FROM grouped g JOIN sizes s USING (partition)
-"""
-
-# Runs no longer than random drops at the partition's own rate would make them: the longest run expected among n
-# messages dropped with probability p is about log(n) / log(1/p).
-_SCATTERED = """
-SELECT entry FROM runs WHERE lost < due AND length <= 1 + ceil(ln(greatest(due, 2)) / -ln(least(lost / due, 0.9)))"""
-
 
 @rule("loss-consumer-dropped", Severity.CRITICAL, needs=("committed",))
 def consumer_dropped(case: Case) -> Ruling:
     """The consumer read the message, committed past it, and neither delivered nor dead-lettered it.
 
-    Confirmed where the service's log holds an error for the message, or by pattern: the missing messages share one event
+    Confirmed where the service's log holds an error for the message (of another kind than that its dead letter could not be
+    written), or by pattern: the missing messages share one event
     type or version, all messages of that type or version are missing, others arrive, and chance would do this less often
     than once in a thousand. Suspected where missing messages are scattered between delivered ones, as a dropping handler
     leaves them. A long unbroken run is not claimed: a crash, a skipped offset or a reset looks like that. Ruled out where
@@ -58,8 +38,9 @@ def consumer_dropped(case: Case) -> Ruling:
     """
     if not case.count(_READ_PAST):
         return RULED_OUT
-    logged = f"{_READ_PAST} AND log_error IS NOT NULL"
-    claims = [Claim("confirmed", logged)]
+    mine = f"{_READ_PAST} AND NOT {dead_letter_failed(case)}"
+    logged = f"{mine} AND log_error IS NOT NULL"
+    claims = [Claim("suspected" if dead_letters_unplaced(case) else "confirmed", logged)]
     case.con.execute("CREATE OR REPLACE TEMP TABLE dropped (attribute VARCHAR, value VARCHAR)")
     patterns = []
     for column in ("event_type", "event_version"):
@@ -67,9 +48,8 @@ def consumer_dropped(case: Case) -> Ruling:
             patterns.append(f"{column.replace('_', ' ')} {value}")
             case.con.execute("INSERT INTO dropped VALUES (?, ?)", [column, value])
         dropped = f"{column} IN (SELECT value FROM dropped WHERE attribute = '{column}')"
-        claims.append(Claim("confirmed", f"{_READ_PAST} AND {dropped}"))
-    case.con.execute(_RUNS)
-    claims.append(Claim("suspected", f"{_READ_PAST} AND entry IN ({_SCATTERED})"))
+        claims.append(Claim("confirmed", f"{mine} AND {dropped}"))
+    claims.append(Claim("suspected", f"{mine} AND NOT log_dead AND {scattered(case)}"))
     reason = f"all messages of {', '.join(patterns)} are missing" if patterns else "they lie between delivered ones"
     if case.count(logged):
         reason = f"the service's log holds errors for {case.count(logged):,} of them"

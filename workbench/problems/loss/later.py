@@ -13,7 +13,6 @@ LATER = {
     "loss-leader-failover": f"needs acknowledged coordinates and leader epochs; {_BATCHES}",
     "loss-unclean-election": _LINEAGE,
     "loss-timestamp-retention": "needs samples of the log start over time",
-    "loss-dead-letter-write-failed": "needs the service's produce errors, traces or metrics",
     "loss-corrupt-record": _BATCHES,
     "loss-mirror-gap": "needs the second cluster",
     "loss-target-rejected": "needs the target system's side",
