@@ -104,14 +104,13 @@ def test_the_commands_are_ours_with_options_that_exist(command):
     assert found.make_context("it", words) is not None
 
 
-def test_the_notebook_of_the_report_is_in_the_image_and_takes_its_parameters():
+def test_the_report_s_notebook_takes_its_parameters():
     from workbench.services.parameters import declared_parameters
-    from workbench.services.runs import _read
+    from workbench.services.runs import _read, find_notebook
 
-    (report,) = [words for words in commands() if words[1] == "run"]
-    path = ROOT / Path(report[2]).relative_to("/workbench")
+    (report,) = [words for words in commands() if words[1] == "schedule"]
     given = {word.split("=")[1] for word in report if word.startswith("--parameter=")}
-    assert given <= set(declared_parameters(_read(path)))
+    assert given <= set(declared_parameters(_read(find_notebook(report[2]))))
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def test_the_configuration_is_read_by_the_programs_and_names_the_topics_that_are
     assert made == [flow.source, flow.sink, flow.dead_letters]
     profile = load_config(config / "workbench.toml").profile("cluster")
     assert profile.bootstrap == ",".join(flow.integration.consumer.brokers)
-    (report,) = [words for words in commands() if words[1] == "run"]
+    (report,) = [words for words in commands() if words[1] == "schedule"]
     wanted = {f"--parameter=source={flow.source}", f"--parameter=sink={flow.sink}", f"--parameter=group={flow.group}"}
     assert wanted <= set(report)
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from workbench.errors import SandboxError
 from workbench.sandbox.processes import end, is_alive
 from workbench.sandbox.stack import golang, running, traces
 from workbench.sandbox.stack.running import Stack, start_stack
+from workbench.services.schedule.shelf import Shelf
+from workbench.services.schedule.telling import tell
 
 pytestmark = pytest.mark.kafka
 
@@ -116,6 +120,19 @@ def test_the_alerts_of_the_repository_reach_alertmanager_with_their_runbook(obse
     assert alert["labels"]["alertname"] == "RetentionOvertookGroup"
     assert alert["annotations"]["runbook_url"].endswith("/runbooks/loss-retention-overtook.ipynb")
     assert f"slow lost records of {unique}/0" in alert["annotations"]["summary"]
+
+
+def test_a_schedule_s_webhook_reaches_alertmanager_and_takes_the_alert_back(observed: Observed, tmp_path: Path):
+    address = observed.stack.addresses["alertmanager"]
+    hooks = {"ops": {"url": address, "kind": "alertmanager"}}
+    wanted = {"filter": 'alertname="WorkbenchVerdict"'}
+    with Shelf.opened(tmp_path / "reports") as shelf:
+        run = replace(shelf.begin(datetime.now(UTC)), verdict="failed", error="no broker answers")
+        assert tell(hooks, shelf, run) == {}
+        (alert,) = eventually(lambda: ask(address, "/api/v2/alerts", **wanted))
+        assert alert["annotations"]["description"] == "The run failed: no broker answers"
+        assert tell(hooks, shelf, replace(run, verdict="ok", error=None)) == {}
+        assert eventually(lambda: not ask(address, "/api/v2/alerts", **wanted))
 
 
 def test_each_metric_of_brokers_that_dashboards_and_alerts_name_exists(observed: Observed):

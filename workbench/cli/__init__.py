@@ -14,6 +14,7 @@ from workbench.cli.check import check
 from workbench.cli.doctor import discover, doctor
 from workbench.cli.message import message
 from workbench.cli.run import run
+from workbench.cli.schedule import schedule
 from workbench.errors import WorkbenchError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command("check")(check)
 app.command("message")(message)
 app.command("run")(run)
+app.command("schedule")(schedule)
 app.command("doctor")(doctor)
 app.command("discover")(discover)
 app.add_typer(integration.app, name="integration")
