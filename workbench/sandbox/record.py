@@ -41,6 +41,7 @@ SEED = 7
 INCIDENT_OF = {
     "loss-retention-overtook": "retention-overtook",
     "loss-records-deleted": "records-deleted",
+    "loss-timestamp-retention": "timestamp-retention",
     "loss-compacted": "compacted",
     "loss-aborted-transaction": "aborted-transaction",
     "loss-hanging-transaction": "hanging-transaction",

@@ -11,6 +11,7 @@ from workbench.problems import attribution, standing
 from workbench.problems.examination import Examination, verdict_of
 from workbench.problems.history import create_history
 from workbench.problems.loss import ledger
+from workbench.problems.loss.backdated import timestamp_retention
 from workbench.problems.loss.consumer import consumer_dropped
 from workbench.problems.loss.entries import create_entries
 from workbench.problems.loss.later import LATER
@@ -26,7 +27,12 @@ from workbench.problems.loss.producer import error_ignored, queue_full
 from workbench.problems.loss.readers import commit_past_unprocessed, shared_group
 from workbench.problems.loss.refused import oversize, rejected_timestamp
 from workbench.problems.loss.resumed import create_stood
-from workbench.problems.loss.retention import compacted, overtaken, records_deleted, retention_overtook
+from workbench.problems.loss.retention import (
+    compacted,
+    overtaken,
+    records_deleted,
+    retention_overtook,
+)
 from workbench.problems.loss.transactions import aborted_transaction, hanging_transaction
 from workbench.problems.loss.unwritten import dead_letter_write_failed
 from workbench.problems.macros import define_macros
@@ -48,6 +54,7 @@ PROBLEM = "loss"
 RULES: tuple[Rule, ...] = (
     retention_overtook,
     records_deleted,
+    timestamp_retention,
     compacted,
     aborted_transaction,
     hanging_transaction,

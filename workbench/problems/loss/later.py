@@ -12,7 +12,6 @@ LATER = {
     "loss-acks-zero": "needs the producer's settings, its sent log and the brokers' history",
     "loss-leader-failover": f"needs acknowledged coordinates and leader epochs; {_BATCHES}",
     "loss-unclean-election": _LINEAGE,
-    "loss-timestamp-retention": "needs samples of the log start over time",
     "loss-corrupt-record": _BATCHES,
     "loss-mirror-gap": "needs the second cluster",
     "loss-target-rejected": "needs the target system's side",

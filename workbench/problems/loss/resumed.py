@@ -30,16 +30,30 @@ WHERE NOT e.removed AND e.before_offset < e.low AND e.committed_offset > e.befor
 """
 _STOOD = """
 CREATE OR REPLACE TEMP TABLE stood AS
-SELECT e.entry, s.partition, s.since, s.until, s.at_ms, e.at_ms AS sent_ms FROM steps s JOIN entries e
+SELECT e.entry, s.partition, s.since, s.until, s.at_ms,
+       coalesce(l.stamp_ms, e.at_ms) AS stamp_ms, coalesce(l.appended_ms, e.at_ms) AS appended_ms FROM steps s JOIN entries e
 ON e.partition = s.partition AND NOT e.in_source AND e.acked_offset >= s.since AND e.acked_offset < s.until
+LEFT JOIN late l ON l.partition = e.partition AND l."offset" = e.acked_offset
+"""
+# Acknowledged messages with their own time, and the earliest at which they can have been written: not before they were sent,
+# nor before those that stand before them.
+_LATE = """
+CREATE OR REPLACE TEMP TABLE late AS
+SELECT partition, "offset", CASE WHEN EXISTS (
+           SELECT 1 FROM configs c
+           WHERE c.topic = source_topic() AND c.name = 'message.timestamp.type' AND c.value = 'LogAppendTime')
+       THEN at_ms ELSE coalesce(stamp_ms, at_ms) END AS stamp_ms, max(at_ms) OVER (
+           PARTITION BY partition ORDER BY "offset" ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS appended_ms
+FROM sent WHERE "offset" IS NOT NULL AND partition IS NOT NULL AND at_ms <= {now}
 """
 _NONE = """
 CREATE OR REPLACE TEMP TABLE steps (partition INTEGER, since BIGINT, at_ms BIGINT, before_ms BIGINT, until BIGINT);
-CREATE OR REPLACE TEMP TABLE stood (entry BIGINT, partition INTEGER, since BIGINT, until BIGINT, at_ms BIGINT, sent_ms BIGINT)
+CREATE OR REPLACE TEMP TABLE stood (entry BIGINT, partition INTEGER, since BIGINT, until BIGINT, at_ms BIGINT, stamp_ms BIGINT,
+                                    appended_ms BIGINT)
 """
 _BY_ID = """
 SELECT partition, any_value(since) AS since, count(DISTINCT entry) AS messages, max(until) - min(since) AS offsets,
-       min(at_ms - sent_ms) AS age_ms FROM stood GROUP BY partition ORDER BY partition
+       min(at_ms - stamp_ms) AS age_ms, min(at_ms - appended_ms) AS appended_age_ms FROM stood GROUP BY partition ORDER BY partition
 """
 _PAUSED = """
 SELECT partition, sum(until - since)::BIGINT AS offsets, min(at_ms - before_ms) AS age_ms
@@ -65,18 +79,24 @@ class Step:
         offsets: how many offsets it stepped over at most, or how many did not arrive where only that is known.
         age_ms: how old the newest of them was when the group went on, at least; of a step without known messages, how long
             the group had committed nothing.
+        appended_age_ms: the same by when it was written; None where that is not known.
         known: whether a sent log names the messages.
     """
 
     partition: int
     offsets: int
     age_ms: int
+    appended_age_ms: int | None
     known: bool
 
 
 def create_stood(case: Case) -> None:
-    """Creates ``steps`` and ``stood`` (lost entry -> the step that passed it); empty without a history or log starts."""
+    """Creates ``late`` (acknowledged messages with their times), ``steps`` and ``stood`` (lost entry -> the step that passed it).
+
+    The latter two are empty without a history or log starts.
+    """
     case.con.execute(_NONE)
+    case.con.execute(_LATE.format(now=int(case.numbers["collected_ms"])))
     if case.has("commit_history") and case.has("offsets"):
         case.con.execute(_STEPS)
         case.con.execute(_STOOD)
@@ -89,12 +109,14 @@ def steps_over(case: Case, retention_ms: int | None) -> tuple[Step, ...]:
     time, and only where the sink's exact count says that something did not arrive: it holds less than is gone of the source.
     """
     if case.has("sent_log"):
-        return tuple(Step(r["partition"], r["messages"], r["age_ms"] or 0, True) for r in case.rows(_BY_ID))
+        return tuple(
+            Step(r["partition"], r["messages"], r["age_ms"] or 0, r["appended_age_ms"], True) for r in case.rows(_BY_ID)
+        )
     short = _shortage(case)
     if short <= 0 or retention_ms is None or retention_ms <= 0:
         return ()
     rows = case.rows(_PAUSED, [retention_ms])
-    return tuple(Step(r["partition"], min(r["offsets"], short), r["age_ms"], False) for r in rows)
+    return tuple(Step(r["partition"], min(r["offsets"], short), r["age_ms"], None, False) for r in rows)
 
 
 def _shortage(case: Case) -> int:

@@ -13,10 +13,11 @@ _REMOVED = """
 WITH bounds AS (
     SELECT partition, arg_min(timestamp_ms, "offset") AS first_kept_ms FROM records WHERE topic = source_topic() GROUP BY ALL),
 gone AS (
-    SELECT s.partition, max(s.at_ms) AS newest_removed_ms FROM sent s JOIN offsets o
+    SELECT s.partition, max(s.stamp_ms) AS newest_removed_ms, max(s.appended_ms) AS last_removed_ms FROM late s JOIN offsets o
     ON o.topic = source_topic() AND o.partition = s.partition WHERE s."offset" < o.log_start_offset GROUP BY ALL)
 SELECT o.partition, o.log_start_offset - c.committed_offset AS offsets, c.committed_offset AS committed,
-       o.log_start_offset AS log_start, o.log_size_bytes AS size_bytes, b.first_kept_ms, g.newest_removed_ms
+       o.log_start_offset AS log_start, o.log_size_bytes AS size_bytes, b.first_kept_ms, g.newest_removed_ms,
+       g.last_removed_ms
 FROM offsets o JOIN commits c ON c.partition = o.partition LEFT JOIN bounds b ON b.partition = o.partition
 LEFT JOIN gone g ON g.partition = o.partition
 WHERE o.topic = source_topic() AND c.committed_offset < o.log_start_offset ORDER BY o.partition
@@ -31,6 +32,15 @@ SELECT min(moment) AS oldest_ms, max(gap) AS longest_gap_ms FROM gaps
 """
 
 
+# Records kept whose own time was older than retention allows when they were written: others stand before them.
+_OUT_OF_ORDER = """
+SELECT 1 FROM (SELECT timestamp_ms, max(timestamp_ms) OVER (PARTITION BY partition ORDER BY "offset") AS before_ms
+               FROM records WHERE topic = source_topic() AND timestamp_ms > 0) WHERE before_ms - timestamp_ms >= ? LIMIT 1
+"""
+RETENTION, DELETION, TIMESTAMPS = frozenset({"retention"}), frozenset({"deletion"}), frozenset({"timestamps"})
+EITHER = RETENTION | DELETION
+
+
 @dataclass(frozen=True)
 class Overtaken:
     """A partition whose log start has moved past the group's commit.
@@ -38,7 +48,8 @@ class Overtaken:
     Attributes:
         partition: its number.
         offsets: how many offsets between commit and log start; not all of them need have been records.
-        by: what removed the records: ``retention``, ``deletion``, or ``either`` where the evidence fits both.
+        by: what may have removed the records: ``retention``, ``deletion``, ``timestamps`` (retention again, but only because
+            their own times were old); more than one where the evidence fits each.
         why: the numbers that say so.
         since: whether the group has gone on since.
         sure: whether it is known that something is lost there, not only that it may be.
@@ -46,7 +57,7 @@ class Overtaken:
 
     partition: int
     offsets: int
-    by: str
+    by: frozenset[str]
     why: str
     since: bool = False
     sure: bool = True
@@ -62,13 +73,13 @@ def overtaken(case: Case) -> tuple[Overtaken, ...]:
     out = []
     for row in removed:
         if "delete" not in policy:
-            by, why = "deletion", f"cleanup.policy={policy} removes nothing by age or size"
+            by, why = DELETION, f"cleanup.policy={policy} removes nothing by age or size"
         elif by_size(row["size_bytes"], retention_bytes):
-            by, why = "retention", f"the log holds {row['size_bytes']:,} bytes, retention.bytes is {retention_bytes:,}"
+            by, why = RETENTION, f"the log holds {row['size_bytes']:,} bytes, retention.bytes is {retention_bytes:,}"
         else:
             by, why = _by_age(case, row, rhythm, retention_ms)
-        if by == "deletion" and retention_bytes and retention_bytes > 0 and row["size_bytes"] is None:
-            by, why = "either", f"retention.bytes is {retention_bytes:,} and the log's size is not known"
+        if by == DELETION and retention_bytes and retention_bytes > 0 and row["size_bytes"] is None:
+            by, why = EITHER, f"retention.bytes is {retention_bytes:,} and the log's size is not known"
         out.append(Overtaken(row["partition"], row["offsets"], by, why))
     stepped = steps_over(case, retention_ms if "delete" in policy else None)
     return (*out, *(_stepped(step, policy, retention_ms, retention_bytes) for step in stepped))
@@ -78,15 +89,24 @@ def _stepped(step: Step, policy: str, retention_ms: int | None, retention_bytes:
     age = "the newest of them was" if step.known else "the group had committed nothing for"
     why = f"the group went on behind them; {age} {step.age_ms:,} ms{' old' if step.known else ''} then"
     if "delete" not in policy:
-        by, limit = "deletion", f"cleanup.policy={policy} removes nothing by age or size"
+        by, limit = DELETION, f"cleanup.policy={policy} removes nothing by age or size"
     elif retention_ms is None:
-        by, limit = "either", "retention.ms is not known"
+        by, limit = EITHER, "retention.ms is not known"
     else:
-        by = "retention" if 0 <= retention_ms <= step.age_ms else "deletion"
+        by = _by_time(step.age_ms, step.appended_age_ms, retention_ms)
         limit = f"retention.ms is {retention_ms:,}"
-    if by == "deletion" and "delete" in policy and (retention_bytes or -1) > 0:
-        by, limit = "either", f"retention.bytes is {retention_bytes:,}"  # how large the log was then is not known
+    if by == TIMESTAMPS:
+        limit = f"{limit}, but they were written only {step.appended_age_ms:,} ms before"
+    if by == DELETION and "delete" in policy and (retention_bytes or -1) > 0:
+        by, limit = EITHER, f"retention.bytes is {retention_bytes:,}"  # how large the log was then is not known
     return Overtaken(step.partition, step.offsets, by, f"{why}, {limit}", since=True, sure=step.known)
+
+
+def _by_time(age_ms: int, appended_age_ms: int | None, retention_ms: int) -> frozenset[str]:
+    """What removed a record whose own time is so old, and whose writing at most so long ago (None: as old)."""
+    if not 0 <= retention_ms <= age_ms:
+        return DELETION
+    return RETENTION if appended_age_ms is None or appended_age_ms >= retention_ms else TIMESTAMPS
 
 
 def by_size(size_bytes: int | None, retention_bytes: int | None) -> bool:
@@ -96,30 +116,46 @@ def by_size(size_bytes: int | None, retention_bytes: int | None) -> bool:
 
 def _by_age(
     case: Case, row: dict[str, int | None], rhythm: dict[str, int | None], retention_ms: int | None
-) -> tuple[str, str]:
+) -> tuple[frozenset[str], str]:
     if retention_ms is None:
-        return "either", "retention.ms is not known"
+        return EITHER, "retention.ms is not known"
     if retention_ms < 0:
-        return "deletion", "retention.ms=-1 removes nothing by age"
+        return DELETION, "retention.ms=-1 removes nothing by age"
     now = int(case.numbers["collected_ms"])
     limit = f"retention.ms is {retention_ms:,}"
     newest, first = row["newest_removed_ms"], row["first_kept_ms"]
     if newest is not None:
-        age = now - newest
-        return (
-            "retention" if age >= retention_ms else "deletion"
-        ), f"the newest removed record was {age:,} ms old, {limit}"
+        age, written = now - newest, None if row["last_removed_ms"] is None else now - row["last_removed_ms"]
+        by = _by_time(age, written, retention_ms)
+        if by == TIMESTAMPS:
+            limit = f"{limit}, and the last of them was written {written:,} ms ago"
+        doubt = _out_of_order(case, retention_ms) if by == DELETION and not stamped(case) else frozenset()
+        return by | doubt, f"the newest removed record was {age:,} ms old, {limit}"
     if first is not None and now - first >= retention_ms:
-        return "retention", f"the oldest record kept is {now - first:,} ms old, {limit}"
+        return RETENTION | _out_of_order(
+            case, retention_ms
+        ), f"the oldest record kept is {now - first:,} ms old, {limit}"
     oldest = rhythm["oldest_ms"]
     if oldest is None or now - oldest < retention_ms:
         known = "no record is known" if oldest is None else f"nothing known is older than {now - oldest:,} ms"
-        return ("either" if oldest is None else "deletion"), f"{known}, {limit}"
+        return (EITHER if oldest is None else DELETION), f"{known}, {limit}"
     # Records older than the limit can be gone by age only if the partition was silent from then to its next record.
     silence = retention_ms - (now - first) if first is not None else retention_ms
     if silence > 10 * (rhythm["longest_gap_ms"] or 0):
-        return "deletion", f"age would need {silence:,} ms of silence in the partition, {limit}"
-    return "retention", f"records up to {now - oldest:,} ms old are known, {limit}"
+        return DELETION, f"age would need {silence:,} ms of silence in the partition, {limit}"
+    return RETENTION, f"records up to {now - oldest:,} ms old are known, {limit}"
+
+
+def _out_of_order(case: Case, retention_ms: int) -> frozenset[str]:
+    """``TIMESTAMPS`` where records that are kept have times that far before those of records before them."""
+    if config_of(case, "message.timestamp.type") == "LogAppendTime":
+        return frozenset()
+    return TIMESTAMPS if case.rows(_OUT_OF_ORDER, [retention_ms]) else frozenset()
+
+
+def stamped(case: Case) -> bool:
+    """Whether the sent log knows the records' own times."""
+    return bool(case.rows("SELECT 1 FROM sent WHERE stamp_ms IS NOT NULL LIMIT 1"))
 
 
 def config_of(case: Case, name: str) -> str | None:
@@ -146,7 +182,7 @@ def retention_overtook(case: Case) -> Ruling:
     suspected where the group paused for that long and the sink holds less than is gone of the source. Ruled out where neither
     is so, or the topic is only compacted.
     """
-    return _removal(case, "retention", "confirmed", "Retention removed {count} {unit} before group {group} read them")
+    return _removal(case, RETENTION, "confirmed", "Retention removed {count} {unit} before group {group} read them")
 
 
 @rule("loss-records-deleted", Severity.CRITICAL, needs=("offsets", "committed"))
@@ -159,15 +195,15 @@ def records_deleted(case: Case) -> Ruling:
     its history steps over messages of the sent log that were younger than ``retention.ms`` by then. Ruled out where the log
     start moved with age or size, or nothing below it is missing.
     """
-    return _removal(case, "deletion", "suspected", "{count} {unit} were deleted before group {group} read them")
+    return _removal(case, DELETION, "suspected", "{count} {unit} were deleted before group {group} read them")
 
 
-def _removal(case: Case, by: str, state: str, words: str) -> Ruling:
-    partitions = [item for item in overtaken(case) if item.by in (by, "either")]
+def _removal(case: Case, by: frozenset[str], state: str, words: str) -> Ruling:
+    partitions = [item for item in overtaken(case) if item.by >= by]
     if not partitions:
         return RULED_OUT
     sure = state == "confirmed" and all(item.by == by and item.sure for item in partitions)
-    gone = _gone(partitions)
+    gone = gone_below(partitions)
     unplaced = (
         "NOT in_source AND acked_offset IS NULL AND acked IS NOT FALSE AND send_error IS NULL AND NOT source_reaches"
     )
@@ -191,7 +227,7 @@ def _removal(case: Case, by: str, state: str, words: str) -> Ruling:
     )
 
 
-def _gone(partitions: list[Overtaken]) -> str:
+def gone_below(partitions: list[Overtaken]) -> str:
     """The lost messages below the log start: beyond the group's commit, or where it stepped over them."""
     ahead = ", ".join(str(item.partition) for item in partitions if not item.since) or "NULL"
     behind = ", ".join(str(item.partition) for item in partitions if item.since) or "NULL"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from workbench.sandbox.incidents import topics
 from workbench.sandbox.incidents.messages import Message
@@ -17,6 +18,7 @@ from workbench.sandbox.incidents.userlogs import sent_line, write_sent_log
 Offsets = Mapping[int, int]
 
 RETENTION = {"loss-retention-overtook": "confirmed"}
+BACKDATED = {"loss-timestamp-retention": "confirmed"}
 DELETED = {"loss-records-deleted": "suspected"}
 
 
@@ -67,6 +69,42 @@ def retention_overtook_blind(scene: Scene) -> Truth:
     """Retention by size overtakes the group, and no producer kept a log: only offsets say how much is gone."""
     sent, stop, starts = _overfill(scene)
     return _blind(scene, sent, stop, starts, RETENTION)
+
+
+DAY_MS = 86_400_000
+
+
+@incident("timestamp-retention", "loss", BACKDATED)
+def timestamp_retention(scene: Scene) -> Truth:
+    """An import writes records with their events' old times; retention removes them before the group has read them."""
+    sent, fates = _import(scene)
+    _bring_sent_log(scene, sent)
+    return scene.loss(fates, expects=BACKDATED, cause="loss-timestamp-retention")
+
+
+@incident("timestamp-retention-resumed", "loss", BACKDATED)
+def timestamp_retention_resumed(scene: Scene) -> Truth:
+    """Retention removes an import for its old times; the group goes on with what is written after that."""
+    sent, fates = _import(scene)
+    later = send(scene.bootstrap, scene.source, scene.messages())
+    work(scene, processor(scene, {}), until=topics.ends(scene.bootstrap, scene.source))
+    _bring_sent_log(scene, [*sent, *later])
+    fates.update({one.message.id: "delivered" for one in later})
+    return scene.loss(fates, expects=BACKDATED, cause="loss-timestamp-retention")
+
+
+def _import(scene: Scene) -> tuple[list[Sent], dict[str, str]]:
+    scene.open({"retention.ms": "-1"})
+    now_ms = round(time.time() * 1000)
+    old = [replace(one, timestamp_ms=now_ms - scene.rng.randint(3 * DAY_MS, 90 * DAY_MS)) for one in scene.messages()]
+    sent = send(scene.bootstrap, scene.source, old)
+    stop = stop_behind(scene, 0.2, 0.8)
+    fates = process_some(scene, sent, stop)
+    topics.configure(scene.bootstrap, scene.source, retention_ms=str(2 * DAY_MS))
+    ends = topics.ends(scene.bootstrap, scene.source)
+    topics.wait_until(lambda: topics.log_starts(scene.bootstrap, scene.source) == ends, "retention removes all records")
+    fates.update(dict.fromkeys(_between(sent, stop, ends), "lost"))
+    return sent, fates
 
 
 @incident("records-deleted", "loss", DELETED)
