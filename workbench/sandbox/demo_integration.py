@@ -34,6 +34,7 @@ from workbench.integration.records import Outgoing
 from workbench.integration.service import ServiceOptions, build
 from workbench.integration.tracing import NO_TRACING, to_otlp_file
 from workbench.sandbox.incidents import topics
+from workbench.sandbox.incidents.duplicates_service import CRASH
 from workbench.sandbox.incidents.reading import read
 from workbench.sandbox.incidents.scene import Scene, scene
 from workbench.sandbox.incidents.truth import Truth, by_disposition, copies_ledger, loss_ledger
@@ -245,7 +246,7 @@ def _truths(story: _Story, copies: int) -> list[Truth]:
     stage.problem = "duplicates"
     del stage.options["dead_letters"], stage.options["sent_log"]
     duplicates = stage.truth(
-        expects={CRASHED: "confirmed"},
+        expects=CRASH,
         ledger=copies_ledger([*story.sent, *story.bad], sink),
         causes={CRASHED: doubled},
     )
