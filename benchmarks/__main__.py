@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
-from benchmarks import cases, redriving, report, traffic
+from benchmarks import cases, letters, redriving, report, traffic
 from benchmarks.cases import MILLION, Result
 from benchmarks.measure import Failed
 from workbench.sandbox import kafka
 from workbench.sandbox.incidents import topics
 
 T = TypeVar("T")
-CASES = ("capture", "duplicates", "integration", "redrive", "startup")
+CASES = ("capture", "dlq", "duplicates", "integration", "redrive", "startup")
 
 
 def main() -> int:
@@ -63,6 +63,9 @@ def _measure(options: argparse.Namespace, took: dict[str, float]) -> list[Result
     if "integration" in asked:
         with kafka.start(nodes=1) as broker:
             results += _compared(took, "integration", lambda: _integration(broker.bootstrap, options))
+    if "dlq" in asked:
+        with kafka.start(nodes=1) as broker:
+            results += _compared(took, "dlq", lambda: letters.triage_against_plain(broker.bootstrap, options.rounds))
     if "redrive" in asked:
         with kafka.start(nodes=1) as broker:
             results += _compared(

@@ -19,7 +19,7 @@ _DEAD = f"""
 CREATE OR REPLACE TEMP TABLE dead AS
 WITH letters_in AS (
     SELECT l.*, r.message_id, r.event_type, r.event_version, key_of(r) AS key, r.value_size, r.key_size,
-           coalesce(l.replay_count, r.replay_count) AS replays,
+           l.replay_count AS replays,
            coalesce(r.message_id, l.origin_topic || '/' || l.origin_partition || '/' || l.origin_offset,
                     l.topic || '/' || l.partition || '/' || l.offset) AS who
     FROM letters l LEFT JOIN records r ON r.role = 'dead_letters' AND r.topic = l.topic AND r.partition = l.partition
