@@ -113,9 +113,31 @@ def test_a_commit_above_the_end_counts_as_no_lag():
 
 def generations(*rows):
     return [
-        {"log_offset": n, "at_ms": at * SECOND, "members": members, "removed": removed}
+        {"log_offset": n, "at_ms": at * SECOND, "generation": n, "members": members, "removed": removed}
         for n, (at, members, removed) in enumerate(rows)
     ]
+
+
+def numbered(*rows):
+    """Generations by second and number, each with a member."""
+    return rhythm(
+        [
+            {**row, "generation": n}
+            for row, (_, n) in zip(generations(*((at, 1, 0) for at, _ in rows)), rows, strict=True)
+        ],
+        [],
+    )
+
+
+def test_rebalances_that_left_no_record_count_by_the_numbers_of_those_that_did():
+    assert numbered((10, 1), (13, 3), (16, 5), (19, 6)).rebalances(14 * SECOND, 20 * SECOND) == 3
+    assert numbered((10, 1), (13, None), (16, 5), (19, 6)).rebalances(14 * SECOND, 20 * SECOND) == 2
+    assert numbered((16, 1), (19, 2)).rebalances(14 * SECOND, 20 * SECOND) == 2
+    assert numbered((10, 1), (13, 3)).rebalances(14 * SECOND, 20 * SECOND) == 0
+
+
+def test_rebalances_of_long_before_do_not_count():
+    assert numbered((-900, 1), (16, 40)).rebalances(14 * SECOND, 20 * SECOND) == 1
 
 
 def commits(*times):

@@ -160,8 +160,7 @@ def _storm(now: Situation) -> bool | None:
     since = min((m.behind_since_ms for m in now.motions.values() if m.behind_since_ms), default=None)
     if since is None or not now.habits.generations:
         return None
-    count = sum(1 for at in now.habits.generations if at >= since)
-    return count >= STORM and _progress(now, since) < 0.5
+    return now.habits.rebalances(since, now.now_ms) >= STORM and _progress(now, since) < 0.5
 
 
 def _progress(now: Situation, since_ms: int) -> float:

@@ -125,10 +125,8 @@ def rebalance_storm(case: Case) -> Ruling:
     if not case.count("storm"):
         return RULED_OUT
     group = case.facts["group"]
-    count = case.rows(
-        "SELECT count(*) AS n FROM generations WHERE members > 0 AND NOT removed"
-        " AND at_ms >= (SELECT min(behind_since_ms) FROM entries)"
-    )[0]["n"]
+    since = case.rows("SELECT min(behind_since_ms) AS since FROM entries")[0]["since"]
+    count = _habits(case).rebalances(since, case.numbers["collected_ms"])
     return Ruling(
         claims=(Claim("confirmed", "storm AND NOT (stands AND others_move)"),),
         summary=f"Group {group} went through {count:,} generations since it is behind, and commits little in between.",

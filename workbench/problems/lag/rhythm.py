@@ -28,7 +28,7 @@ class Rhythm:
         longest_run_ms: the longest of the finished runs of such a habit.
         interval_ms: usual time between two commits, if that is regular.
         last_commit_ms: when it last committed anything.
-        generations: times of its generations with members.
+        generations: (time, number) of its generations with members.
     """
 
     runs: tuple[tuple[int, int | None], ...] = ()
@@ -39,7 +39,23 @@ class Rhythm:
     longest_run_ms: int | None = None
     interval_ms: float | None = None
     last_commit_ms: int | None = None
-    generations: tuple[int, ...] = ()
+    generations: tuple[tuple[int, int | None], ...] = ()
+
+    def rebalances(self, since_ms: int, now_ms: int) -> int:
+        """How many generations began in a time.
+
+        By their numbers where these are known: a generation that ended before all members had an assignment leaves no record.
+        """
+        after = [number for at, number in self.generations if at >= since_ms]
+        if not after or None in after:
+            return len(after)
+        at, before = next(
+            ((at, number) for at, number in reversed(self.generations) if at < since_ms), (since_ms, None)
+        )
+        # One that began long before says nothing of when those in between were.
+        near = before is not None and at >= 2 * since_ms - now_ms
+        first = (before if near else (after[0] or 0) - 1) or 0
+        return max(len(after), (after[-1] or 0) - first)
 
 
 def rhythm(generations: Iterable[Mapping[str, Any]], commits: Iterable[Mapping[str, Any]]) -> Rhythm:
@@ -57,7 +73,7 @@ def rhythm(generations: Iterable[Mapping[str, Any]], commits: Iterable[Mapping[s
         longest_run_ms=longest,
         interval_ms=_interval(times),
         last_commit_ms=times[-1] if times else None,
-        generations=tuple(row["at_ms"] for row in rows if row["members"] and not row["removed"]),
+        generations=tuple((row["at_ms"], row["generation"]) for row in rows if row["members"] and not row["removed"]),
     )
 
 

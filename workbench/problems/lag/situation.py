@@ -233,4 +233,4 @@ def _comes_and_goes(base: Situation) -> bool:
     if sum(1 for start, _ in base.habits.runs if start >= window) >= OFTEN:
         return True
     settled = max(window, (base.habits.up_since_ms or 0) + GRACE_MS)
-    return sum(1 for at in base.habits.generations if at >= settled) >= OFTEN
+    return sum(1 for at, _ in base.habits.generations if at >= settled) >= OFTEN

@@ -181,6 +181,7 @@ def rebalance_storm(scene: Scene) -> Truth:
     """A member leaves and comes back every second or two, and all others stop each time."""
     _several(scene, 2, 3)
     begin(Sender(scene.bootstrap, scene.source, _each(scene, 80)))
+    topics.commit(scene.bootstrap, scene.group, scene.source, dict.fromkeys(range(scene.partitions), 0))
     begin(Member(scene.bootstrap, scene.group, scene.source, per_second=30))
     begin(Member(scene.bootstrap, scene.group, scene.source, per_second=30, rejoin_seconds=1.5))
     joined(scene)
