@@ -19,7 +19,7 @@ EACH_RUN = frozenset(
      "compacted", "consumer-dropped", "consumer-dropped-logged", "offset-skipped-forward", "offset-reset-latest",
      "new-partition-skipped", "commit-before-processing", "commit-past-unprocessed", "topic-recreated", "shared-group",
      "producer-error-ignored", "producer-queue-full", "oversize-record", "rejected-timestamp",
-     "timestamp-retention", "dead-letter-write-failed",
+     "timestamp-retention", "dead-letter-write-failed", "leader-failover",
      "clean-out-of-order", "clean-compacted-sink",
      "clean-transactions", "clean-sink-keeps-less", "clean-retry-and-dead-letters", "clean-working", "clean-fan-out",
      "application-resend", "producer-retry", "producer-restart", "partitioner-change", "rebalance", "crash-before-commit",

@@ -12,6 +12,7 @@ from workbench.capture.schema import BATCHES
 from workbench.evidence import Evidence
 from workbench.sources.commits.records import Commit, Event, Generation, Member
 from workbench.sources.commits.tables import Rows, rows_of
+from workbench.sources.epochs import EPOCHS_SCHEMA
 from workbench.sources.topics import BROKER_CONFIGS_SCHEMA, PARTITIONS_SCHEMA
 
 NOW_MS = 1_700_000_000_000
@@ -90,6 +91,7 @@ class World:
         self.history: Rows | None = None
         self.topic_ids: dict[str, str] = {}
         self.brokers: list[dict[str, Any]] = []
+        self.epochs: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {
             "source": source, "sinks": list(sinks), "any_sink": False, "retry_topics": [], "dead_letters": [],
             "group": None, "since": None, "until": None, "expected_latency_seconds": 300.0,
@@ -158,9 +160,16 @@ class World:
         number = len(self.history.generations) if self.history else 0
         self.group_event(at_ms, Generation("g", number, "range", at_ms, made))
 
-    def committed_at(self, at_ms: int, offset: int | None, partition: int = 0) -> None:
+    def committed_at(self, at_ms: int, offset: int | None, partition: int = 0, epoch: int = -1) -> None:
         """A commit of the group on the source; None: the offset was removed."""
-        self.group_event(at_ms, Commit("g", str(self.facts["source"]), partition, offset, -1, "", at_ms))
+        self.group_event(at_ms, Commit("g", str(self.facts["source"]), partition, offset, epoch, "", at_ms))
+
+    def epoch_ends(self, *ends: int, partition: int = 0) -> None:
+        """The leaders of a partition of the source: epoch 0 ended at the first offset, and so on."""
+        self.epochs += [
+            {"topic": self.facts["source"], "partition": partition, "leader_epoch": epoch, "end_offset": end}
+            for epoch, end in enumerate(ends)
+        ]
 
     def config(self, topic: str, **values: str) -> None:
         """Sets topic settings; names with underscores for dots."""
@@ -211,6 +220,7 @@ class World:
                 for topic, part in self.offsets
             ]
             tables["topics"] = pa.Table.from_pylist(topics, PARTITIONS_SCHEMA)
+        tables["epochs"] = pa.Table.from_pylist(self.epochs, EPOCHS_SCHEMA)
         if self.brokers:
             tables["broker_configs"] = pa.Table.from_pylist(self.brokers, BROKER_CONFIGS_SCHEMA)
         if self.batches is not None:

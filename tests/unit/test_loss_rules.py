@@ -319,10 +319,12 @@ def test_an_acknowledged_message_is_not_called_an_ignored_error() -> None:
     assert report.causes["unexplained"] == 1
 
 
-def test_silence_under_acks_zero_is_only_suspected() -> None:
+def test_silence_under_acks_zero_is_no_ignored_error() -> None:
     world = sent_world()
     world.facts["producer_config"] = {"acks": "0"}
-    assert state_of(diagnose(world), "loss-producer-error-ignored") == "suspected"
+    report = diagnose(world)
+    assert state_of(report, "loss-producer-error-ignored") == "ruled_out"
+    assert state_of(report, "loss-acks-zero") == "suspected"
 
 
 def test_small_neighbours_die_with_an_oversize_record() -> None:

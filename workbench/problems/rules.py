@@ -149,6 +149,7 @@ _READABLE = {
     "open_transactions": "the open transactions",
     "commit_history": "the group's history (Read on __consumer_offsets)",
     "other_commits": "the history of the other groups on the source",
+    "epochs": "the leader epochs of the source (Describe on the topic)",
     "batches": "the record batches (--reader wire)",
     "samples": "samples of the group's past",
     "generations": "the group's generations (Read on __consumer_offsets)",

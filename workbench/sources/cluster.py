@@ -9,9 +9,9 @@ from typing import Any
 
 from workbench.config import Profile, nearest
 from workbench.errors import NotFound, SourceError
-from workbench.sources import groups, times, topics, transactions
+from workbench.sources import epochs, groups, times, topics, transactions
 from workbench.sources.admin import Admin
-from workbench.sources.answer import Answer
+from workbench.sources.answer import Answer, answer
 from workbench.sources.described import describe_topics
 from workbench.sources.mapping import as_source_error, reason
 from workbench.sources.python_client import log_sizes, python_admin
@@ -247,6 +247,25 @@ class Cluster:
         except SourceError as error:
             return transactions.no_answer({**seen.failures, **{place[0]: str(error) for place in open_places}})
         return Answer(found.table, {**seen.failures, **found.failures})
+
+    def epochs(self, names: Sequence[str]) -> Answer:
+        """Where the leaders of partitions began to write; none for partitions that have only had one.
+
+        Returns:
+            topic, partition, leader_epoch int32, end_offset int64 (offset after the epoch's last record), one row an epoch
+            in which something was written, or that is the leader's present one. Failures by broker.
+
+        Reads: Metadata, ListOffsets, OffsetForLeaderEpoch (Describe on the topic).
+        """
+        seen = self.topics(names)
+        changed = [row for row in seen.rows() if row["leader_epoch"]]
+        if not changed or not self._admin.has_controller:
+            return answer(epochs.EPOCHS_SCHEMA, [], seen.failures)
+        try:
+            with self._python() as admin:
+                return epochs.epochs(admin, changed)
+        except SourceError as error:
+            return answer(epochs.EPOCHS_SCHEMA, [], {**seen.failures, "epochs": str(error)})
 
     @property
     def principal(self) -> str:

@@ -15,6 +15,8 @@ from workbench.problems.loss.backdated import timestamp_retention
 from workbench.problems.loss.consumer import consumer_dropped
 from workbench.problems.loss.entries import create_entries
 from workbench.problems.loss.later import LATER
+from workbench.problems.loss.leaders import acks_zero, leader_failover, unclean_election
+from workbench.problems.loss.lineage import create_lineage
 from workbench.problems.loss.offsets import (
     commit_before_processing,
     new_partition_skipped,
@@ -62,6 +64,9 @@ RULES: tuple[Rule, ...] = (
     queue_full,
     oversize,
     rejected_timestamp,
+    acks_zero,
+    leader_failover,
+    unclean_election,
     consumer_dropped,
     dead_letter_write_failed,
     skipped_forward,
@@ -89,14 +94,14 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
 
     Returns:
         Evidence with tables ``records``, ``offsets``, ``scan``, ``configs``, ``topics`` and, where they apply,
-        ``committed``, ``groups``, ``sent_log``, ``service_log``, ``open_transactions``.
+        ``committed``, ``groups``, ``sent_log``, ``service_log``, ``open_transactions``, ``epochs``.
 
     Raises:
         UsageError: no sink is named, or an option does not fit what the topics hold.
         SourceError: the cluster cannot be reached, or a topic does not exist.
 
     Reads:
-        Metadata, DescribeConfigs, ListOffsets, OffsetFetch, DescribeGroups, Fetch, DescribeProducers.
+        Metadata, DescribeConfigs, ListOffsets, OffsetFetch, DescribeGroups, Fetch, DescribeProducers, OffsetForLeaderEpoch.
     """
     from workbench.problems.collecting import collect_evidence  # clients load only where something is read
 
@@ -107,7 +112,22 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
         )
     if len(scope.sinks) > ledger.MAX_SINKS:
         raise UsageError(f"At most {ledger.MAX_SINKS} sinks fit one check.", hint="Check them in groups.")
-    return collect_evidence(sources, scope, topics=scope.topics(), want=WANT, work_dir=work_dir, progress=progress)
+    found = collect_evidence(sources, scope, topics=scope.topics(), want=WANT, work_dir=work_dir, progress=progress)
+    return _with_epochs(sources, found)
+
+
+def _with_epochs(sources: Sources, evidence: Evidence) -> Evidence:
+    """The evidence with the leader epochs of the source: where each of its leaders began to write."""
+    source = evidence.facts["source"]
+    if source in evidence.missing:
+        return evidence
+    found = sources.cluster.epochs([source])
+    tables, missing = dict(evidence.tables), dict(evidence.missing)
+    if found.failures:
+        missing["epochs"] = found.why_incomplete()
+    else:
+        tables["epochs"] = found.table
+    return Evidence(tables, evidence.facts, missing)
 
 
 def diagnose(evidence: Evidence) -> Report:
@@ -137,13 +157,14 @@ def _case(con: duckdb.DuckDBPyConnection, evidence: Evidence, counts: dict[str, 
     numbers = {"collected_ms": standing.epoch_ms(evidence.facts["collected_at"]), **ledger.counts_beside(con)}
     case = Case(con, evidence, counts, entries, numbers)
     create_stood(case)
+    numbers["cut_off"] = create_lineage(case)
     if case.has("offsets") and case.has("committed"):
         numbers["lost_offsets"] = sum(item.offsets for item in overtaken(case))
     return case
 
 
 def _rule_on(item: Rule, case: Case) -> Ruling:
-    if case.entries or case.ledger["hidden"] or case.numbers.get("lost_offsets"):
+    if case.entries or case.ledger["hidden"] or case.numbers.get("lost_offsets") or case.numbers["cut_off"]:
         return item.rule_on(case)
     return Ruling()  # nothing to explain: a cause is ruled out whatever evidence it would have needed
 

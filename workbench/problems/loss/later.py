@@ -5,13 +5,9 @@ They are named as undecided while anything is left that they could explain, so t
 
 from __future__ import annotations
 
-_LINEAGE = "needs leader epochs and the commit history of the group"
 _BATCHES = "needs raw record batches"
 
 LATER = {
-    "loss-acks-zero": "needs the producer's settings, its sent log and the brokers' history",
-    "loss-leader-failover": f"needs acknowledged coordinates and leader epochs; {_BATCHES}",
-    "loss-unclean-election": _LINEAGE,
     "loss-corrupt-record": _BATCHES,
     "loss-mirror-gap": "needs the second cluster",
     "loss-target-rejected": "needs the target system's side",

@@ -28,8 +28,9 @@ def error_ignored(case: Case) -> Ruling:
 
     Fires where a message of the sent log is not in the source and the sent log or the service's log holds its send error,
     or says that it was not acknowledged, or says nothing while the source reaches back to when it was sent. With
-    ``acks=0`` nothing is ever acknowledged, so silence is only suspected there. Errors of a full queue, an oversize record or
-    a refused timestamp belong to their own rules. Ruled out where every message of the sent log is in the source.
+    ``acks=0`` silence is not counted here: nothing is ever acknowledged (loss-acks-zero). Errors of a full queue, an
+    oversize record or a refused timestamp belong to their own rules. Ruled out where every message of the sent log
+    is in the source.
     """
     mine = f"{NOT_IN_LOG} AND acked IS NOT TRUE AND NOT {above_limit(case)} AND NOT {refused_with_others(case)}"
     failed = f"{mine} AND (error_class IN ('other', 'beside') OR (error_class IS NULL AND acked = false))"
@@ -37,7 +38,9 @@ def error_ignored(case: Case) -> Ruling:
     compacts = case.rows(
         "SELECT 1 FROM configs WHERE topic = source_topic() AND name = 'cleanup.policy' AND value LIKE '%compact%'"
     )
-    sure = setting(case.facts["producer_config"], "acks", "request.required.acks") != "0" and not compacts
+    if setting(case.facts["producer_config"], "acks", "request.required.acks") == "0":
+        silent = "false"
+    sure = not compacts
     doubtful = doubtful_time(case)
     return Ruling(
         claims=(

@@ -20,6 +20,7 @@ from workbench.sandbox.incidents import (  # noqa: F401 - planters register them
     health,
     lag,
     lag_causes,
+    loss_brokers,
     loss_group,
     loss_log,
     loss_offsets,

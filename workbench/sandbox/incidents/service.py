@@ -142,6 +142,7 @@ def work(
     until: Offsets | None = None,
     commit: bool = True,
     positions: Callable[[], Offsets] | None = None,
+    epochs: bool = False,
     **settings: Any,
 ) -> Work:
     """Lets the service run until the source is read, then stops it in order.
@@ -153,6 +154,7 @@ def work(
         until: partition -> offset at which it stops; by default the end, or what a reader may see of it.
         commit: whether it commits what it handled, after it was written.
         positions: what it commits instead.
+        epochs: whether its commits name the leader epoch of what was read, as those of a client's own positions do.
         **settings: of the consumer, with underscores for dots.
 
     Raises:
@@ -161,7 +163,7 @@ def work(
     client = consumer(scene, **settings)
     try:
         outlet = outlet or Plain(scene.bootstrap)
-        return run(client, scene, handler, outlet, until=until, commit=commit, positions=positions)
+        return run(client, scene, handler, outlet, until=until, commit=commit, positions=positions, epochs=epochs)
     finally:
         client.close()
 
@@ -175,9 +177,10 @@ def run(
     until: Offsets | None,
     commit: bool,
     positions: Callable[[], Offsets] | None = None,
+    epochs: bool = False,
 ) -> Work:
     """As ``work``, with a member that stays in the group afterwards."""
-    return _Run(client, scene, handler, outlet, until, commit, positions).go()
+    return _Run(client, scene, handler, outlet, until, commit, positions, epochs).go()
 
 
 def together(
@@ -260,6 +263,8 @@ class _Run:
     until: Offsets | None
     commit: bool
     positions: Callable[[], Offsets] | None = None
+    with_epochs: bool = False
+    epochs: dict[int, int] = field(default_factory=dict)
     work: Work = field(default_factory=Work)
     done: set[int] = field(default_factory=set)
 
@@ -289,6 +294,8 @@ class _Run:
                 outputs += self.handler(record)
                 self.work.handled.append(record.id)
                 self.work.positions[record.partition] = record.offset + 1
+                if self.with_epochs and message.leader_epoch() is not None:
+                    self.epochs[record.partition] = message.leader_epoch()
         self.outlet.write(outputs)
         self._commit(self.positions() if self.positions else self.work.positions)
 
@@ -301,6 +308,7 @@ class _Run:
         return self.until is not None and bool(message.offset() >= self.until.get(message.partition(), 0))
 
     def _commit(self, positions: Offsets) -> None:
-        spots = [TopicPartition(self.scene.source, partition, offset) for partition, offset in positions.items()]
+        source, known = self.scene.source, self.epochs
+        spots = [TopicPartition(source, part, offset, "", known.get(part, -1)) for part, offset in positions.items()]
         if spots and self.commit:
             self.client.commit(offsets=spots, asynchronous=False)

@@ -137,6 +137,19 @@ def leaders(bootstrap: str, topic: str) -> dict[int, int]:
     return {number: partition.leader for number, partition in found.items()}
 
 
+def replicas(bootstrap: str, topic: str) -> dict[int, list[int]]:
+    """Partition -> the brokers that hold it, the one that leads now first."""
+    found = admin(bootstrap).list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic].partitions
+    return {number: sorted(part.replicas, key=lambda node: node != part.leader) for number, part in found.items()}
+
+
+def all_in_sync(bootstrap: str) -> bool:
+    """Whether every partition of every topic has a leader and all its replicas in sync."""
+    found = admin(bootstrap).list_topics(timeout=TIMEOUT_SECONDS).topics.values()
+    parts = [partition for topic in found for partition in topic.partitions.values()]
+    return all(part.leader >= 0 and sorted(part.isrs) == sorted(part.replicas) for part in parts)
+
+
 def coordinator(bootstrap: str, group: str) -> int:
     """The broker that coordinates a group."""
     return int(_described(bootstrap, group).coordinator.id)
