@@ -92,6 +92,7 @@ class World:
         self.topic_ids: dict[str, str] = {}
         self.brokers: list[dict[str, Any]] = []
         self.epochs: list[dict[str, Any]] = []
+        self.replicas: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {
             "source": source, "sinks": list(sinks), "any_sink": False, "retry_topics": [], "dead_letters": [],
             "group": None, "since": None, "until": None, "expected_latency_seconds": 300.0,
@@ -171,6 +172,11 @@ class World:
             for epoch, end in enumerate(ends)
         ]
 
+    def in_sync(self, *isr: int, replicas: tuple[int, ...] = (1, 2, 3), partition: int = 0) -> None:
+        """The brokers that hold a partition of the source, and those of them that are in sync; the first of these leads."""
+        place = {"topic": self.facts["source"], "partition": partition, "leader": isr[0], "leader_epoch": 0}
+        self.replicas.append({**place, "replicas": list(replicas), "isr": list(isr)})
+
     def config(self, topic: str, **values: str) -> None:
         """Sets topic settings; names with underscores for dots."""
         self.configs += [
@@ -221,6 +227,8 @@ class World:
             ]
             tables["topics"] = pa.Table.from_pylist(topics, PARTITIONS_SCHEMA)
         tables["epochs"] = pa.Table.from_pylist(self.epochs, EPOCHS_SCHEMA)
+        if self.replicas:
+            tables["topics"] = pa.Table.from_pylist(self.replicas, PARTITIONS_SCHEMA)
         if self.brokers:
             tables["broker_configs"] = pa.Table.from_pylist(self.brokers, BROKER_CONFIGS_SCHEMA)
         if self.batches is not None:

@@ -25,6 +25,7 @@ from workbench.problems.examination import Examination
 from workbench.problems.scope import scope_from
 from workbench.report import Severity
 from workbench.sandbox.incidents import INCIDENTS, Incident, Truth, require
+from workbench.sandbox.incidents.living import end_all
 from workbench.sandbox.kafka import Kafka, start
 from workbench.sources import connect
 
@@ -170,6 +171,8 @@ def main(arguments: Sequence[str]) -> int:
                     measure(item, seed, (clusters[kind].bootstrap, clusters[kind]), table)
                 except WorkbenchError as error:
                     table.faults.append(f"{item.name}/{seed}: {error}")
+                finally:
+                    end_all()
     sys.stdout.write("\n".join([*table.lines(), *(["", *table.faults] if table.faults else []), ""]))
     return int(bool(table.faults))
 

@@ -28,6 +28,7 @@ from workbench.problems.loss.offsets import (
 from workbench.problems.loss.producer import error_ignored, queue_full
 from workbench.problems.loss.readers import commit_past_unprocessed, shared_group
 from workbench.problems.loss.refused import oversize, rejected_timestamp
+from workbench.problems.loss.replicas import min_isr_too_low
 from workbench.problems.loss.resumed import create_stood
 from workbench.problems.loss.retention import (
     compacted,
@@ -67,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     acks_zero,
     leader_failover,
     unclean_election,
+    min_isr_too_low,
     consumer_dropped,
     dead_letter_write_failed,
     skipped_forward,
@@ -164,7 +166,13 @@ def _case(con: duckdb.DuckDBPyConnection, evidence: Evidence, counts: dict[str, 
 
 
 def _rule_on(item: Rule, case: Case) -> Ruling:
-    if case.entries or case.ledger["hidden"] or case.numbers.get("lost_offsets") or case.numbers["cut_off"]:
+    if (
+        item.kind == "risk"
+        or case.entries
+        or case.ledger["hidden"]
+        or case.numbers.get("lost_offsets")
+        or case.numbers["cut_off"]
+    ):
         return item.rule_on(case)
     return Ruling()  # nothing to explain: a cause is ruled out whatever evidence it would have needed
 
@@ -182,10 +190,12 @@ def _report(case: Case, rulings: dict[Rule, Ruling], settled: Attribution) -> Re
         rulings, findings, LATER, open_entries=settled.confirmed < case.entries
     )
     doubts = (*standing.doubts(case), *_own_doubts(case, unresolved=undetermined if not group_known else 0))
+    risks = {item.code for item in RULES if item.kind == "risk"}
+    undecided_risks = [item for item in undecided if item.code in risks]
     causes = {code: n for code, n in sorted(settled.counts.items()) if n}
     return Report(
         problem=PROBLEM,
-        verdict=verdict_of([found.severity.word for found in findings], doubts),
+        verdict=verdict_of([found.severity.word for found in findings], (*doubts, *undecided_risks)),
         ledger=case.ledger,
         causes={**causes, "undetermined": undetermined, "unexplained": unexplained},
         findings=tuple(findings),

@@ -94,6 +94,8 @@ def replaced(case: Case, which: str) -> str:
 def acks_of(case: Case) -> str | None:
     """What the producer waited for: 0, 1 or all; None where nobody said so."""
     given = setting(case.facts["producer_config"], "acks", "request.required.acks")
+    if given is None and setting(case.facts["producer_config"], "enable.idempotence") == "true":
+        return "all"  # an idempotent producer can't ask for less
     return "all" if given in ("all", "-1") else given
 
 

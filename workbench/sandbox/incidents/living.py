@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,20 @@ class Sender:
 
 
 _BEGUN: list[subprocess.Popen[str]] = []
+_OWED: list[Callable[[], None]] = []
 
 
 def end_all() -> None:
-    """Ends all programs that this process began."""
+    """Ends all programs that this process began, and makes good what incidents left broken."""
     while _BEGUN:
         _BEGUN.pop().kill()
+    while _OWED:
+        _OWED.pop()()
+
+
+def owe(act: Callable[[], None]) -> None:
+    """Something to make good once the incident has been looked at."""
+    _OWED.append(act)
 
 
 def begin(what: Member | Sender) -> subprocess.Popen[str]:

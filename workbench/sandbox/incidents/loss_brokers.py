@@ -19,6 +19,7 @@ from workbench.sandbox.incidents.failing_brokers import (
     wait_for_other_leader,
     warm_sender,
 )
+from workbench.sandbox.incidents.living import owe
 from workbench.sandbox.incidents.loss_log import ids_in
 from workbench.sandbox.incidents.reading import read
 from workbench.sandbox.incidents.registry import incident
@@ -29,6 +30,7 @@ from workbench.sandbox.incidents.truth import Truth
 from workbench.sandbox.incidents.userlogs import sent_line, write_sent_log
 
 FAILOVER = {"loss-leader-failover": "confirmed"}
+MIN_ISR = {"loss-min-isr-too-low": "confirmed"}
 UNCLEAN = {"loss-unclean-election": "confirmed"}
 ACKS_ZERO = {"loss-acks-zero": "confirmed"}
 
@@ -87,6 +89,24 @@ def unclean_election_blind(scene: Scene) -> Truth:
     lost = [message_id for message_id, fate in kept.items() if fate == "lost"]
     (code,) = UNCLEAN
     return scene.loss(kept, expects=UNCLEAN, cause=code, ids={code: sorted([*cut, *lost])}, facts=facts)
+
+
+@incident("min-isr-too-low", "loss", MIN_ISR, nodes=3)
+def min_isr_too_low(scene: Scene) -> Truth:
+    """All replicas but the leader are away, and acks=all is still answered, since one in sync is enough for the topic."""
+    cluster = cluster_of(scene)
+    scene.partitions = 1
+    scene.open({"min.insync.replicas": "1"})
+    scene.options["producer_config"] = {"acks": scene.rng.choice(("all", "-1"))}
+    sent = send(scene.bootstrap, scene.source, scene.messages(60, 150))
+    work(scene, processor(scene, {}))
+    away = followers(cluster, topics.leaders(scene.bootstrap, scene.source)[0])
+    owe(lambda: bring_back(scene, *away))
+    for node in away:
+        cluster.stop_node(node)
+    later = send(scene.bootstrap, scene.source, scene.writer.write(20))
+    work(scene, processor(scene, {}))
+    return scene.loss({one.message.id: "delivered" for one in (*sent, *later)}, expects=MIN_ISR)
 
 
 def _elect_uncleanly(scene: Scene, *, epochs: bool) -> list[Sent]:
