@@ -197,6 +197,13 @@ def test_a_short_one_may_be_a_crash_unless_the_log_says_otherwise() -> None:
     assert found(stopped(20, "ILLEGAL_GENERATION"))[0] == {FAILED: "confirmed", CONTEXT: "confirmed"}
 
 
+def test_failed_commits_are_undecided_without_the_log_that_would_hold_them() -> None:
+    world = stopped(20)
+    assert FAILED in {item.code for item in found(world)[1].undecided}
+    world.service = [{"at_ms": FIRST_MS + 1_100, "level": "info", "event": "started"}]
+    assert FAILED in found(world)[1].ruled_out
+
+
 def twice(other_ms: int) -> Report:
     """One passage of the group itself, and one of another group that committed at some time."""
     world = reread()

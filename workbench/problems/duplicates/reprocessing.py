@@ -125,7 +125,11 @@ def commit_failed(case: Case, reprocessed: str) -> Ruling:
     """The ruling on ``duplicates-commit-failed``."""
     mine = f"NOT {_SET_BACK} AND kind <> 'evicted' AND (refused OR stuck)"
     words = "were processed again because commits had failed while processing went on"
-    return _claimed(case, reprocessed, {mine: "confirmed"}, words)
+    ruling = _claimed(case, reprocessed, {mine: "confirmed"}, words)
+    unsure = f"{reprocessed} AND {because(f'NOT {_SET_BACK} AND kind IS NOT NULL')}"
+    if not ruling.claims and not case.has("service_log") and case.count(unsure):
+        return Ruling(undecided="needs the service's log (--service-log), which holds failed commits")
+    return ruling
 
 
 def second_group(case: Case, reprocessed: str) -> Ruling:

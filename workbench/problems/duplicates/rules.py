@@ -229,7 +229,9 @@ def commit_failed(case: Case) -> Ruling:
 
     Fires where the service's log holds failed commits in the time in which the first copies were written and nothing was
     committed, or that time is at least three seconds and five times what usually lies between two commits of the group, and
-    the consumer then ended in order. Ruled out where commits went on, or no time without commits is that long.
+    the consumer then ended in order. Undecided where members changed between the copies, no time without commits is that long,
+    and the service's log, which could hold failed commits, is not given. Ruled out where that log holds none, or no member
+    changed between the copies.
     """
     return reprocessing.commit_failed(case, _REPROCESSED)
 
