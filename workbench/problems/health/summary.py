@@ -15,7 +15,7 @@ def checks(report: Report) -> list[dict[str, Any]]:
     """
     return [
         {
-            "integration": part["facts"].get("integration") or part["facts"].get("source"),
+            "integration": next((found for name in ("integration", "source", "origin") if (found := part["facts"].get(name))), None),
             "check": part["problem"],
             "verdict": part["verdict"],
             "what": what(part),
