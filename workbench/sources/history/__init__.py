@@ -1,7 +1,7 @@
 """Where a group stood at past moments: (moment, committed offset, log end) of each partition, and which source said so.
 
 Sources in the order in which they are asked: the group's commits in the coordinator's log with log ends looked up by
-timestamp; the segments of ``workbench watch``; Prometheus; two looks a moment apart. Each gives the same table, ``samples``.
+timestamp; Prometheus; two looks a moment apart. Each gives the same table, ``samples``.
 """
 
 from __future__ import annotations
