@@ -15,7 +15,9 @@ def checks(report: Report) -> list[dict[str, Any]]:
     """
     return [
         {
-            "integration": next((found for name in ("integration", "source", "origin") if (found := part["facts"].get(name))), None),
+            "integration": next(
+                (found for name in ("integration", "source", "origin") if (found := part["facts"].get(name))), None
+            ),
             "check": part["problem"],
             "verdict": part["verdict"],
             "what": what(part),
