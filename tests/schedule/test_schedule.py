@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -111,29 +111,38 @@ def test_a_run_that_fails_is_a_result_too(tmp_path: Path) -> None:
     assert "<b>no" not in page
 
 
-def test_a_run_that_takes_too_long_is_ended_with_its_kernel(tmp_path: Path) -> None:
-    before = {process.pid for process in psutil.process_iter()}
+def test_a_run_that_takes_too_long_is_ended_with_its_kernel(tmp_path: Path, mark: str) -> None:
     chosen = plan(tmp_path, SLOW, timeout_seconds=8.0)
     assert serve(chosen, lambda _: None, once=True) == 1
     (run,) = runs(chosen)
     assert (run.verdict, run.exit_code, run.error) == (FAILED, None, "it took longer than 8 s and was ended")
-    assert gone(before, "ipykernel")
+    assert until(lambda: not kernels(mark), 15)
 
 
-def gone(before: set[int], name: str) -> bool:
-    """Whether all new processes of a kind end within some seconds."""
-    for _ in range(150):
-        if not [p for p in psutil.process_iter() if p.pid not in before and name in " ".join(cmdline(p))]:
+@pytest.fixture
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What tells the processes of this test from those of tests that run beside it, also once they are orphans."""
+    monkeypatch.setenv("TRIED_BY", str(tmp_path))
+    return str(tmp_path)
+
+
+def kernels(mark: str) -> list[int]:
+    return [process.pid for process in psutil.process_iter() if is_kernel(process, mark)]
+
+
+def is_kernel(process: psutil.Process, mark: str) -> bool:
+    try:
+        return "ipykernel" in " ".join(process.cmdline()) and process.environ().get("TRIED_BY") == mark
+    except psutil.Error:
+        return False
+
+
+def until(true: Callable[[], bool], seconds: float) -> bool:
+    for _ in range(int(seconds * 10)):
+        if true():
             return True
         time.sleep(0.1)
     return False
-
-
-def cmdline(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 def test_two_do_not_serve_one_folder(tmp_path: Path) -> None:
@@ -195,10 +204,7 @@ def test_missed_runs_are_caught_up_once_and_sigterm_ends_it(tmp_path: Path) -> N
         for part in command
     ]
     served = subprocess.Popen(hourly, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    for _ in range(600):
-        if len(runs(chosen)) == 3 and runs(chosen)[-1].verdict:
-            break
-        time.sleep(0.1)
+    assert until(lambda: len(runs(chosen)) == 3 and bool(runs(chosen)[-1].verdict), 60)
     served.send_signal(signal.SIGTERM)
     _, said = served.communicate(timeout=30)
     assert served.returncode == 0, said
@@ -207,20 +213,16 @@ def test_missed_runs_are_caught_up_once_and_sigterm_ends_it(tmp_path: Path) -> N
     assert said.rstrip().endswith("stopped")
 
 
-def test_stopped_during_a_run_it_ends_the_run_and_keeps_it(tmp_path: Path) -> None:
-    before = {process.pid for process in psutil.process_iter()}
+def test_stopped_during_a_run_it_ends_the_run_and_keeps_it(tmp_path: Path, mark: str) -> None:
     chosen = plan(tmp_path, SLOW)
     command = [sys.executable, "-m", "workbench", "schedule", chosen.notebook, "--cron", "0 * * * *", "--once"]
     served = subprocess.Popen([*command, "--out", str(chosen.out)], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    for _ in range(600):
-        if any("ipykernel" in " ".join(cmdline(p)) for p in psutil.process_iter() if p.pid not in before):
-            break
-        time.sleep(0.1)
+    assert until(lambda: bool(kernels(mark)), 60)
     served.send_signal(signal.SIGTERM)
     _, said = served.communicate(timeout=60)
     (run,) = runs(chosen)
     assert (run.verdict, run.error) == (FAILED, "the schedule was stopped during the run"), said
-    assert gone(before, "ipykernel")
+    assert until(lambda: not kernels(mark), 15)
 
 
 def begun(shelf: Shelf, verdict: str, **more: Any) -> Run:
