@@ -86,6 +86,8 @@ def test_a_message_is_found_by_its_key_its_trace_and_either_of_its_records(flow:
     for way in ways:
         assert told(flow, tmp_path, **way).facts["outcome"] == "lost", way
     assert told(flow, tmp_path, at=f"{flow.dead_letters}:0:0").facts["outcome"] == "dead_lettered"
+    alone = {"source": "", "sink": "", "dead_letters": "", "group": ""}
+    assert told(flow, tmp_path, at=f"{flow.source}:0:2", **alone).facts["records"] == 1
     absent = told(flow, tmp_path, message_id="'; DROP TABLE records; --")
     assert (absent.facts["outcome"], absent.facts["records"]) == ("never_sent", 0)
 

@@ -56,6 +56,8 @@ def collect_message(sources: Sources, scope: Scope, *, work_dir: Path, progress:
     from workbench.problems.collecting import capture_plan, collect_evidence, silent
 
     subject = subject_of(scope)
+    if subject.place and not scope.topics() and not scope.topics_named:
+        scope = replace(scope, topics_named=(subject.place[0],))
     scope = scoped(scope)
     if subject.place and subject.place[0] not in scope.topics():
         raise UsageError(
