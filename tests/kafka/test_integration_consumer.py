@@ -195,17 +195,17 @@ def test_a_dead_letter_topic_that_vanishes_stops_the_consumer(strict: Kafka, top
 
 
 @pytest.mark.load
-@pytest.mark.parametrize("mode", ["least", "once"])
-def test_a_broker_that_is_away_costs_nothing(strict: Kafka, topic_name, mode):
+@pytest.mark.parametrize(("mode", "protocol"), MODES)
+def test_a_broker_that_is_away_costs_nothing(strict: Kafka, topic_name, mode, protocol):
     """Killed in the middle of the work and started again: the consumer goes on by itself."""
-    service = Service(strict.bootstrap, topic_name, mode, fault=lambda _: time.sleep(0.002)).open()
+    service = Service(strict.bootstrap, topic_name, mode, protocol, fault=lambda _: time.sleep(0.002)).open()
     sent = service.send(range(2000))
     with running(service.consumer(batch_size=100)) as going:
         until(lambda: service.count() > 200, "some work")
         strict.kill(1)
         time.sleep(8)
         strict.restart(1)
-        until(lambda: service.count() == 2000 or going.error is not None, "the rest")
+        until(lambda: service.committed() == 2000 or going.error is not None, "the rest")
         assert going.error is None
     found = service.delivered()
     assert set(found) == set(sent)

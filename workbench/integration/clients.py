@@ -12,6 +12,10 @@ from workbench.integration.metrics import Metrics
 
 LOG = logging.getLogger("workbench.integration")
 STATISTICS_MS = 5000
+# librdkafka 2.16 forgets brokers that are away for some seconds and begins again with the bootstrap servers; a producer in
+# a transaction then never speaks to its coordinator again, and some consumers have no broker left to ask (tried: a broker
+# that was killed and started). Without that it keeps them, and goes on when they are back.
+KEEP_BROKERS = {"metadata.recovery.strategy": "none"}
 
 
 def observed(settings: Mapping[str, Any], client: str, metrics: Metrics, *, group: str = "") -> dict[str, Any]:
@@ -30,6 +34,7 @@ def observed(settings: Mapping[str, Any], client: str, metrics: Metrics, *, grou
             metrics.connected.labels(client).set(0)
 
     return {
+        **KEEP_BROKERS,
         "statistics.interval.ms": STATISTICS_MS,
         "stats_cb": lambda document: metrics.take_statistics(client, document, group=group),
         "error_cb": failed,

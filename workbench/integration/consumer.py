@@ -243,6 +243,9 @@ class MessageConsumer:
             LOG.warning("what was done is not committed, and comes again: %s", error.args[0].str())
         self._backlog = [record for record in self._backlog if record.place not in gone]
         self._worker.forget(gone)
+        if self._paused:
+            # The client remembers a pause of partitions it no longer has, and would never fetch them once they are back.
+            self._client.resume(partitions)
         self._client.incremental_unassign(partitions)
         if not self._stopping.is_set():
             self._worker.halt.clear()
