@@ -177,7 +177,8 @@ def test_without_a_sent_log_the_sinks_count_says_that_retention_overtook() -> No
 
 def test_a_resumed_group_is_no_case_without_its_history() -> None:
     report = without(resumed(HOUR_MS), "commit_history")
-    assert state_of(report, "loss-retention-overtook") == "ruled_out"
+    assert state_of(report, "loss-retention-overtook") == "undecided"
+    assert state_of(report, "unexplained") == "suspected"
     assert (report.ledger["lost"], report.causes["unexplained"]) == (30, 30)
 
 

@@ -119,16 +119,20 @@ def _singular(text: str) -> str:
     return re.sub(r"(?<![\d,.])1 copies\b", "1 copy", text)
 
 
-def unexplained_finding(count: int, what: str, severity: Severity = Severity.CRITICAL) -> Finding:
-    """The finding for entries that no rule explains."""
+def unexplained_finding(
+    count: int, what: str, rulings: Mapping[Rule, Ruling], severity: Severity = Severity.CRITICAL
+) -> Finding:
+    """The finding for entries that no rule explains; suspected where a rule that lacks its evidence might."""
+    unasked = sum(1 for ruling in rulings.values() if ruling.undecided)
+    doubt = f"; {unasked:,} causes lack their evidence and are undecided" if unasked else ""
     return Finding(
         code="unexplained",
-        state="confirmed",
+        state="suspected" if unasked else "confirmed",
         severity=severity,
         confidence="low",
         subject={},
         count=count,
-        summary=_singular(f"{count:,} {what} that no rule explains."),
+        summary=_singular(f"{count:,} {what} that no rule explains{doubt}."),
         runbook=runbook_of("unexplained"),
         evidence=(EvidenceRef("records"),),
     )

@@ -125,7 +125,7 @@ class Rule:
         """The ruling, or ``undecided`` with the reason where a needed table is missing."""
         for table in self.needs:
             if not case.has(table):
-                return Ruling(undecided=f"needs {_readable(table)}: {case.evidence.missing.get(table, 'not given')}")
+                return lacking(case, table)
         return self.judge(case)
 
 
@@ -138,6 +138,13 @@ def rule(
         return Rule(code=code, kind=kind, severity=severity, needs=needs, judge=judge)
 
     return make
+
+
+def lacking(case: Case, table: str) -> Ruling:
+    """Undecided for want of a table, with the reason why it is not there."""
+    return Ruling(
+        undecided=f"needs {_READABLE.get(table, table)}: {case.evidence.missing.get(table, 'not given')}",
+    )
 
 
 _READABLE = {
@@ -155,7 +162,3 @@ _READABLE = {
     "generations": "the group's generations (Read on __consumer_offsets)",
     "expiry": "when retention gets how far",
 }
-
-
-def _readable(table: str) -> str:
-    return _READABLE.get(table, table)

@@ -191,7 +191,8 @@ def _rule_on(item: Rule, case: Case) -> Ruling:
 def _report(case: Case, rulings: Mapping[Rule, Ruling], settled: Attribution) -> Report:
     findings = [found for item in rulings if (found := attribution.finding_of(item, rulings[item], settled))]
     if settled.unexplained:
-        findings.append(attribution.unexplained_finding(settled.unexplained, "extra copies", Severity.WARNING))
+        what, count = "extra copies", settled.unexplained
+        findings.append(attribution.unexplained_finding(count, what, rulings, Severity.WARNING))
     findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
     ruled_out, undecided = attribution.outcome_lists(
         rulings, findings, LATER, open_entries=settled.confirmed < case.entries

@@ -154,17 +154,20 @@ def application_resend(case: Case) -> Ruling:
     """The application sent the message again.
 
     Fires where a copy at the source has a new create time and the same key and partitioning as the first (or no key), or
-    the same create time in another batch of the same idempotent producer. Suspected where only the append time is known, or
-    the key moved to another partition without a change of partitioner that would explain it. Ruled out where copies share
-    their create time, or a restarted producer explains them.
+    the same create time in another batch of the same idempotent producer. Suspected where only the append time is known, the
+    batches are not (a restarted producer looks alike), or the key moved to another partition without a change of partitioner
+    that would explain it. Ruled out where copies share their create time, or a restarted producer explains them.
     """
-    del case
     base = f"place = 'source' AND {_OWN} AND NOT {RESTARTED}"
     steady = f"{base} AND NOT {_SAME_RECORD} AND timestamp_type = 'create' AND NOT {_MOVED}"
     at_once = f"{base} AND {_SAME_RECORD} AND {SAME_PRODUCER}"
     unsure = f"{base} AND NOT {_SAME_RECORD} AND (coalesce(timestamp_type, '') <> 'create' OR {_MOVED})"
     return Ruling(
-        claims=(*_claims("confirmed", steady), *_claims("confirmed", at_once), *_claims("suspected", unsure)),
+        claims=(
+            *_claims("confirmed" if case.has("batches") else "suspected", steady),
+            *_claims("confirmed", at_once),
+            *_claims("suspected", unsure),
+        ),
         summary="{count} copies were sent again by the application: same id and key, not a client's retry.",
         tables=("records",),
     )

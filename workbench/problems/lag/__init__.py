@@ -167,7 +167,7 @@ def _examined(con: duckdb.DuckDBPyConnection, evidence: Evidence, now: Situation
         con.register("lagging", entries_table(evidence, now, held))
         con.execute("CREATE OR REPLACE TEMP TABLE entries AS SELECT * FROM lagging")
         con.register("behind", table_of(_BEHIND, _behind(now)))
-        rulings = {item: item.rule_on(case) if lagging else Ruling() for item in RULES}
+        rulings = {item: item.rule_on(case) if lagging or item is hanging_transaction else Ruling() for item in RULES}
         settled = attribution.attribute(case, rulings)
     return _report(case, rulings, settled, now)
 
@@ -179,6 +179,7 @@ def _numbers(now: Situation) -> dict[str, int]:
     sent_before, sent = (_sum(one, moved) for one in ("produced_before", "produced_per_second"))
     return {
         "collected_ms": now.now_ms,
+        "hidden": sum(1 for one in now.seen if one.lagging is None and one.hidden),
         "partitions": len(now.seen),
         "partitions_fed": sum(1 for one in moved if (one.produced_per_second or 0) > 0),
         "consumed_fell": int(bool(before) and since < 0.6 * before),

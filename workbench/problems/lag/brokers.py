@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.problems.lag.members import places
-from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
+from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, lacking, rule
 from workbench.report import Severity
 
 
@@ -40,7 +40,11 @@ def hanging_transaction(case: Case) -> Ruling:
     or lists it past its timeout. A transaction that its coordinator knows and that may go on is a note. Ruled out where the
     last stable offset is at the end, or the reader is read_uncommitted.
     """
-    if case.facts["isolation"] != "read_committed" or not case.count("hanging"):
+    if case.facts["isolation"] != "read_committed":
+        return RULED_OUT
+    if case.numbers.get("hidden") and not case.has("open_transactions"):
+        return lacking(case, "open_transactions")
+    if not case.count("hanging"):
         return RULED_OUT
     rows = case.rows("SELECT topic, partition, committed_offset, lag FROM entries WHERE hanging")
     first, offsets = rows[0], sum(row["lag"] or 0 for row in rows)

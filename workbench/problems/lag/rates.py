@@ -184,6 +184,10 @@ def _slow(case: Case) -> bool:
     return bool(slow_processing.rule_on(case).claims)
 
 
+def _perhaps_slow(case: Case) -> bool:
+    return slow_processing.rule_on(case).undecided is not None
+
+
 @rule("lag-burst", Severity.INFO, needs=("samples",))
 def burst(case: Case) -> Ruling:
     """Much came at once, and the group works it off.
@@ -230,7 +234,8 @@ def throughput_deficit(case: Case) -> Ruling:
     Confirmed where the group lives and its commits move, on at least half of the partitions that are sent anything the lag
     grows, and the whole 95 % interval of the trend (Theil-Sen, at least five samples) lies above zero. Suspected with
     fewer samples. What a hot partition, longer processing, an uneven assignment or a storm of rebalances explains is not
-    claimed. Ruled out where the rates are equal or the lag falls.
+    claimed; suspected where the group reads less than it did and no durations tell whether processing takes longer. Ruled out
+    where the rates are equal or the lag falls.
     """
     growing = (
         f"trend = 'growing' AND consumed > 0 AND {_MOVING} AND {_not_old(case)} AND {_NOT_UNEVEN} AND NOT {_hot(case)}"
@@ -244,7 +249,7 @@ def throughput_deficit(case: Case) -> Ruling:
     rows = case.rows(f"SELECT topic, partition, committed_offset FROM entries WHERE {growing} ORDER BY lag DESC")
     return Ruling(
         claims=(
-            Claim("confirmed", f"{growing} AND slope_low > 0"),
+            Claim("suspected" if _perhaps_slow(case) else "confirmed", f"{growing} AND slope_low > 0"),
             Claim("suspected", f"{growing} AND slope_low IS NULL"),
         ),
         summary=f"Group {case.facts['group']} reads {total['consumed']:,.1f} records a second on {count:,} partitions that are "

@@ -184,7 +184,7 @@ def _report(case: Case, rulings: dict[Rule, Ruling], settled: Attribution) -> Re
     unexplained = settled.unexplained if group_known else 0
     undetermined = settled.undetermined + settled.unexplained - unexplained
     if unexplained:
-        findings.append(attribution.unexplained_finding(unexplained, "lost messages"))
+        findings.append(attribution.unexplained_finding(unexplained, "lost messages", rulings))
     findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
     ruled_out, undecided = attribution.outcome_lists(
         rulings, findings, LATER, open_entries=settled.confirmed < case.entries

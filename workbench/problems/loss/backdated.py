@@ -9,6 +9,7 @@ from workbench.problems.loss.retention import (
     gone_below,
     number_of,
     overtaken,
+    passed,
     stamped,
 )
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
@@ -37,7 +38,7 @@ def timestamp_retention(case: Case) -> Ruling:
     partitions = [item for item in overtaken(case) if item.by >= TIMESTAMPS]
     if not partitions:
         too_soon = [item for item in overtaken(case) if item.by == DELETION]
-        return Ruling(undecided=_NO_TIMES) if too_soon and not stamped(case) else RULED_OUT
+        return Ruling(undecided=_NO_TIMES) if too_soon and not stamped(case) else passed(case)
     gone = gone_below(partitions)
     limits = {"now": int(case.numbers["collected_ms"]), "retention": number_of(case, "retention.ms")}
     known = f"{gone} AND {_BACKDATED.format(**limits)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workbench.problems.loss.resumed import Step, steps_over
-from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
+from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, lacking, rule
 from workbench.report import Severity
 
 # A partition's removed records with everything that bounds their age.
@@ -201,7 +201,7 @@ def records_deleted(case: Case) -> Ruling:
 def _removal(case: Case, by: frozenset[str], state: str, words: str) -> Ruling:
     partitions = [item for item in overtaken(case) if item.by >= by]
     if not partitions:
-        return RULED_OUT
+        return passed(case)
     sure = state == "confirmed" and all(item.by == by and item.sure for item in partitions)
     gone = gone_below(partitions)
     unplaced = (
@@ -225,6 +225,12 @@ def _removal(case: Case, by: frozenset[str], state: str, words: str) -> Ruling:
         tables=tables,
         rows=tuple(f"partition {item.partition}: {item.offsets:,} offsets, {item.why}" for item in partitions[:10]),
     )
+
+
+def passed(case: Case) -> Ruling:
+    """Undecided where lost messages lay below the log start, and no history tells when the group went past them."""
+    below = "NOT in_source AND acked_offset < log_start_offset AND acked_offset < committed_offset"
+    return lacking(case, "commit_history") if not case.has("commit_history") and case.count(below) else RULED_OUT
 
 
 def gone_below(partitions: list[Overtaken]) -> str:
