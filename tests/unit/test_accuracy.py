@@ -28,13 +28,15 @@ def truth(**fields: Any) -> Truth:
 def test_a_right_report_is_found_with_its_ids() -> None:
     table = Table()
     table.add(
-        truth(findings={CODE: "confirmed"}, ids={CODE: ["m3", "m9", "m11"]}), loss.examine(dropped().evidence()), 2.0
+        truth(findings={CODE: "confirmed"}, ids={CODE: ["m3", "m9", "m11", "gone"]}),
+        loss.examine(dropped().evidence()),
+        2.0,
     )
     score = table.scores[CODE]
     assert (score.planted, score.found, score.missed, score.wrong) == (1, 1, 0, 0)
-    assert (score.ids_right, score.ids_wrong) == (2, 1)
+    assert (score.ids_right, score.ids_wrong, score.ids_unknown) == (2, 1, 1)
     assert table.faults == []
-    assert f"| {CODE} | 1 | 1 | 0 | 0 | 0 | 2 | 1 | 2.0 |" in table.lines()
+    assert f"| {CODE} | 1 | 1 | 0 | 0 | 0 | 2 | 1 | 1 | 2.0 |" in table.lines()
 
 
 def test_what_was_not_planted_is_wrongly_named_and_what_is_not_found_is_missed() -> None:

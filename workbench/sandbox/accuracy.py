@@ -3,7 +3,8 @@
 ``python -m workbench.sandbox.accuracy`` plants all incidents once a seed; names as arguments plant only those, ``--seeds 3``
 takes three seeds. The table says per code: planted, found (confirmed), suspected or undecided, missed, wrongly named, ids
 attributed right and wrong, seconds for collecting and diagnosing. With less evidence a cause may be undecided or suspected,
-never another one confirmed.
+never another one confirmed. An id that no evidence holds (its record was removed, and nobody kept a sent log) can not be attributed
+to anything: it is counted apart.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Score:
     wrong: int = 0
     ids_right: int = 0
     ids_wrong: int = 0
+    ids_unknown: int = 0
     seconds: list[float] = field(default_factory=list)
 
 
@@ -76,7 +78,7 @@ class Table:
             self.faults.append(f"{where}: {code} {states[code]}, which was not planted")
         if truth.clean:
             self.clean += not evidence
-            self.alarms += bool(states)
+            self.alarms += bool(named)
         open_codes = {item.code for item in report.undecided} | {
             code for code, one in states.items() if one != "confirmed"
         }
@@ -104,22 +106,33 @@ class Table:
         rows = examination.con.execute(f"SELECT message_id, cause FROM ({examination.rows_sql})").fetchall()
         caused: dict[str, set[str]] = {}
         for message_id, cause in rows:
-            if cause:
-                caused.setdefault(message_id, set()).add(cause)
+            caused.setdefault(message_id, set()).add(cause)
+        sent = _sent(examination) if truth.problem == "loss" else None
         for code, ids in truth.ids.items():
-            right = sum(code in caused.get(one, set()) for one in ids)
-            self.of(code).ids_right += right
-            self.of(code).ids_wrong += len(ids) - right
+            if code not in truth.findings:
+                continue  # a note: it explains no entry of the ledger
+            known = [caused.get(one, set()) for one in ids if sent is None or one in sent]
+            right, score = sum(code in causes for causes in known), self.of(code)
+            score.ids_right += right
+            score.ids_wrong += len(known) - right
+            score.ids_unknown += len(ids) - len(known)
 
     def lines(self) -> list[str]:
         """The table in Markdown."""
-        head = "| code | planted | found | suspected or undecided | missed | wrongly named | ids right | ids wrong | seconds |"
-        out = [head, "|---|---|---|---|---|---|---|---|---|"]
+        head = "| code | planted | found | suspected, undecided | missed | wrongly named | ids right | wrong | unknown | seconds |"
+        out = [head, "|---|---|---|---|---|---|---|---|---|---|"]
         for code, one in sorted(self.scores.items()):
             typical = f"{sorted(one.seconds)[len(one.seconds) // 2]:.1f}" if one.seconds else "-"
-            cells = (one.planted, one.found, one.open, one.missed, one.wrong, one.ids_right, one.ids_wrong, typical)
+            ids = (one.ids_right, one.ids_wrong, one.ids_unknown)
+            cells = (one.planted, one.found, one.open, one.missed, one.wrong, *ids, typical)
             out.append(f"| {code} | " + " | ".join(map(str, cells)) + " |")
         return [*out, "", f"Clean systems: {self.clean}, with a finding: {self.alarms}."]
+
+
+def _sent(examination: Examination) -> set[str]:
+    """The ids that records or a sent log hold."""
+    found = examination.con.execute("SELECT message_id FROM records UNION SELECT message_id FROM sent").fetchall()
+    return {row[0] for row in found}
 
 
 def without(evidence: Evidence, tables: Sequence[str]) -> Evidence:
