@@ -140,7 +140,7 @@ def slow_processing(case: Case) -> Ruling:
 
     Confirmed where the service's log gives durations and their median since the group is behind is at least twice the one
     before, while the rate of what is sent is not twice what it was. Undecided where the group reads less than 60 % of what
-    it read before and no durations are at hand. Ruled out where the durations are flat, or the group reads as fast as it
+    it read before, not twice as much is sent, and no durations are at hand. Ruled out where the durations are flat, or the group reads as fast as it
     did.
     """
     rows = case.rows(f"SELECT * FROM entries WHERE {_MOVING} AND {_not_old(case)}")
@@ -149,7 +149,7 @@ def slow_processing(case: Case) -> Ruling:
     since = min((row["behind_since_ms"] for row in rows if row["behind_since_ms"]), default=None)
     measured = _durations(case, since)
     if measured is None:
-        known = case.numbers.get("consumed_fell")
+        known = case.numbers.get("consumed_fell") and not case.numbers.get("produced_rose")
         return (
             Ruling(undecided="the group reads less than it did: needs durations (service log, traces)")
             if known
