@@ -6,6 +6,7 @@ runs the runbooks again on the evidence they have, for when a report says someth
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -229,11 +230,17 @@ def _quote_rule(node: NotebookNode, code: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Records the named runbooks, or all; the exit code."""
-    codes = [text for text in arguments if not text.startswith("-")] or list(INCIDENT_OF)
+    parser = argparse.ArgumentParser(
+        prog="record", description="Records the named runbooks on planted incidents, or all."
+    )
+    parser.add_argument("codes", nargs="*", help="runbooks [all]")
+    parser.add_argument("--outputs", action="store_true", help="only run them again on the evidence they have")
+    given = parser.parse_args(arguments)
+    codes = given.codes or list(INCIDENT_OF)
     unknown = sorted(set(codes) - set(INCIDENT_OF))
     if unknown:
         raise UsageError(f"There is no runbook {unknown[0]}.", hint=f"Known: {', '.join(INCIDENT_OF)}.")
-    if "--outputs" in arguments:
+    if given.outputs:
         return _each(codes, lambda code: run_in_place(RUNBOOKS / f"{code}.ipynb"))
     special = [code for code in codes if INCIDENT_OF[code] in INCIDENTS and INCIDENTS[INCIDENT_OF[code]].special]
     failed = _each(special, _record_apart) if special else 0
