@@ -140,8 +140,8 @@ def slow_processing(case: Case) -> Ruling:
 
     Confirmed where the service's log gives durations and their median since the group is behind is at least twice the one
     before, while the rate of what is sent is not twice what it was. Undecided where the group reads less than 60 % of what
-    it read before, not twice as much is sent, and no durations are at hand. Ruled out where the durations are flat, or the group reads as fast as it
-    did.
+    it read before, not twice as much is sent, and no durations are at hand. Ruled out where the durations are flat, or the
+    group reads as fast as it did.
     """
     rows = case.rows(f"SELECT * FROM entries WHERE {_MOVING} AND {_not_old(case)}")
     if not rows:
