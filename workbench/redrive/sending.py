@@ -45,12 +45,13 @@ class Fenced(RedriveError):
 
 def producer_settings(kafka: Mapping[str, str], **more: Any) -> dict[str, Any]:
     """Settings of a producer for a profile; what belongs to its consumers, or loads code, is left out."""
-    from workbench.integration.clients import KEEP_BROKERS
     from workbench.sources.admin import NOT_FOR_READING, silent_logger
 
     kept = {key: value for key, value in kafka.items() if key not in NOT_FOR_READING}
+    # librdkafka 2.16 forgets brokers that are away for some seconds, and an open transaction then waits for ever.
     own = {"client.id": "workbench-redrive", "acks": "all", "enable.idempotence": True, "linger.ms": 5,
-           "compression.type": "lz4", "message.max.bytes": 1_000_000_000, **KEEP_BROKERS}  # fmt: skip
+           "compression.type": "lz4", "message.max.bytes": 1_000_000_000,
+           "metadata.recovery.strategy": "none"}  # fmt: skip
     return {**kept, **own, **more, "logger": silent_logger(), "error_cb": lambda _: None}
 
 
