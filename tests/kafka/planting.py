@@ -27,7 +27,7 @@ EACH_RUN = frozenset(
      "clean-transactions-copies", "lag-no-members", "lag-retention-risk", "lag-fetch-limit", "lag-bulk-load",
      "clean-lag-idle-topic", "clean-lag-markers-only", "dlq-context-missing", "dlq-redrive-loop", "dlq-poison-payload",
      "dlq-delivery-count", "clean-dlq-drained", "health-dead-letter-missing", "health-retention-tight",
-     "clean-health"}
+     "clean-health", "several-losses", "several-copies"}
 )  # fmt: skip
 
 

@@ -42,6 +42,25 @@ def test_only_what_lies_in_the_jump_is_skipped() -> None:
     assert (report.causes[SKIPPED], report.causes["unexplained"] + report.causes["undetermined"]) == (20, 4)
 
 
+def test_what_was_never_read_was_not_dropped_by_its_reader() -> None:
+    world = skipped()
+    for record in world.records:
+        record["event_type"] = "user.deleted" if record["message_id"] in {f"m{n}" for n in range(20, 40)} else "user.created"
+    report = diagnose(world)
+    assert (report.causes[SKIPPED], report.causes["undetermined"]) == (20, 0)
+    assert state_of(without(world, "commit_history"), "loss-consumer-dropped") == "confirmed"
+
+
+def test_what_was_sent_again_and_arrived_leaves_the_rest_skipped() -> None:
+    world = skipped()
+    for number in (25, 26):
+        world.put("in", f"m{number}")
+        world.put("out", f"m{number}")
+    world.commit()
+    report = diagnose(world)
+    assert (report.ledger["lost"], report.causes[SKIPPED]) == (18, 18)
+
+
 def test_a_jump_over_what_was_delivered_is_no_skip() -> None:
     assert state_of(diagnose(skipped(10, 40)), SKIPPED) == "ruled_out"
 

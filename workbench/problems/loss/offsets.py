@@ -8,7 +8,8 @@ from workbench.report import Severity, State
 
 _READ_PAST = "in_source AND passed"
 
-# What arrived of the partitions on which something is lost: all that is due, but for what the ledger keeps as not arrived.
+# What arrived of the partitions on which something is lost: all that is due, but for what the ledger keeps as not arrived. What
+# was sent more than once may have arrived by another of its records.
 _DONE = """
 CREATE OR REPLACE TEMP TABLE done AS
 SELECT r.partition, r.offset AS "offset", r.timestamp_ms AS at_ms FROM records r
@@ -16,6 +17,7 @@ ANTI JOIN (SELECT message_id FROM messages WHERE disposition NOT IN ('delivered'
     ON m.message_id = r.message_id
 WHERE r.topic = source_topic() AND r.due AND r.message_id IS NOT NULL AND coalesce(r.is_aborted, false) = false
   AND in_window(r.timestamp_ms) AND r.partition IN (SELECT partition FROM entries WHERE in_source)
+QUALIFY count(*) OVER (PARTITION BY r.message_id) = 1
 """
 
 # Where members began: their first commit on a partition, after none or after a removed one. added: the partition was assigned
@@ -197,6 +199,15 @@ def new_partition_skipped(case: Case) -> Ruling:
     return _began_behind(
         case, which, f"Group {case.facts['group']} began on an added partition behind {{count}} messages."
     )
+
+
+def never_read(case: Case) -> str:
+    """The lost messages that the group's offset is known to have passed without anybody reading them."""
+    if not case.has("commit_history"):
+        return "false"
+    rulings = [item.rule_on(case) for item in (skipped_forward, reset_latest, offsets_expired, new_partition_skipped)]
+    sure = [claim.where for ruling in rulings for claim in ruling.claims if claim.state == "confirmed"]
+    return " OR ".join(f"({where})" for where in sure) or "false"
 
 
 # Lost messages right below what was committed when a member was replaced: none delivered between them and the commit.

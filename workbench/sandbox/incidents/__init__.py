@@ -27,6 +27,7 @@ from workbench.sandbox.incidents import (  # noqa: F401 - planters register them
     loss_producer,
     loss_service,
     loss_transactions,
+    several,
 )
 from workbench.sandbox.incidents.registry import INCIDENTS, Incident
 from workbench.sandbox.incidents.truth import Truth
