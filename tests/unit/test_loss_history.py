@@ -45,7 +45,9 @@ def test_only_what_lies_in_the_jump_is_skipped() -> None:
 def test_what_was_never_read_was_not_dropped_by_its_reader() -> None:
     world = skipped()
     for record in world.records:
-        record["event_type"] = "user.deleted" if record["message_id"] in {f"m{n}" for n in range(20, 40)} else "user.created"
+        record["event_type"] = (
+            "user.deleted" if record["message_id"] in {f"m{n}" for n in range(20, 40)} else "user.created"
+        )
     report = diagnose(world)
     assert (report.causes[SKIPPED], report.causes["undetermined"]) == (20, 0)
     assert state_of(without(world, "commit_history"), "loss-consumer-dropped") == "confirmed"
