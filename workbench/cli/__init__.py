@@ -13,6 +13,7 @@ from workbench.cli import integration, redrive, sandbox
 from workbench.cli.check import check
 from workbench.cli.doctor import discover, doctor
 from workbench.cli.message import message
+from workbench.cli.open import open_lab
 from workbench.cli.run import run
 from workbench.cli.schedule import schedule
 from workbench.errors import WorkbenchError
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command("check")(check)
 app.command("message")(message)
 app.command("run")(run)
+app.command("open")(open_lab)
 app.command("schedule")(schedule)
 app.command("doctor")(doctor)
 app.command("discover")(discover)

@@ -42,7 +42,7 @@ def run(
     quiet = not sys.stderr.isatty()
     result = run_notebook(
         notebook,
-        _grouped(parameters or []),
+        grouped(parameters or []),
         folder,
         client_settings=client_settings(settings),
         without_asking=yes,
@@ -55,7 +55,7 @@ def run(
     raise typer.Exit(result.exit_code)
 
 
-def _grouped(texts: list[str]) -> dict[str, str | list[str]]:
+def grouped(texts: list[str]) -> dict[str, str | list[str]]:
     """NAME=VALUE texts as a mapping; a name that is repeated becomes a list."""
     out: dict[str, str | list[str]] = {}
     for name, value in map(_pair, texts):

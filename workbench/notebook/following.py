@@ -11,8 +11,8 @@ from workbench.notebook.display import emit
 from workbench.notebook.escaping import markdown_text
 from workbench.notebook.headless import RUN_FOLDER
 from workbench.report import Report
+from workbench.shelves import home
 
-_PROJECT = Path(__file__).resolve().parents[2]
 _OUTCOMES = {
     "lost": "`workbench check loss` over the same topics names the cause, with its runbook.",
     "dead_lettered": "`workbench check dlq` says why, and `workbench redrive plan` how it may go back.",
@@ -50,7 +50,7 @@ def _steps_of_checks(report: Report) -> list[str]:
 
 
 def _step(code: str, runbook: str, evidence: str) -> str:
-    sections = runbook_sections(_PROJECT / runbook)
+    sections = runbook_sections(home() / runbook)
     texts = [f"**{name}**\n\n{_without_headings(sections[name])}" for name in _SHOWN if name in sections]
     said = f"Runbook: [{runbook}]({_link(runbook)}), with evidence&#95;dir = {evidence}."
     return "\n\n".join([f"### {code}", *texts, said])
@@ -70,7 +70,7 @@ def _without_findings(report: Report) -> str:
 def _link(runbook: str) -> str:
     """The runbook seen from the page: from the run's folder, else from the notebook's."""
     start = os.environ.get(RUN_FOLDER) or str(Path.cwd())
-    return Path(os.path.relpath(_PROJECT / runbook, start)).as_posix().replace(" ", "%20")
+    return Path(os.path.relpath(home() / runbook, start)).as_posix().replace(" ", "%20")
 
 
 def runbook_sections(path: Path) -> dict[str, str]:

@@ -24,6 +24,7 @@ from workbench.errors import ConfigError, NotebookError, UsageError
 from workbench.notebook.headless import REPORT_MIME, RUN_FOLDER, SETTINGS_FILE, YES
 from workbench.report import EXIT_CODES, REPORT_VERSION
 from workbench.services.exports import junit_xml, metrics_text
+from workbench.shelves import home
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -117,8 +118,8 @@ def run_notebook(
     """
     started = time.monotonic()
     run = _prepare(name_or_path, out_dir, cwd)
-    node = _read(run.source)
-    values = _parameters(node, parameters)
+    node = read_notebook(run.source)
+    values = _recorded(node, run.source) | parameters_of(node, parameters)
     _clear(run)
     with _private_settings(client_settings) as extra:
         told = {RUN_FOLDER: str(run.folder), **extra, **({YES: "1"} if without_asking else {})}
@@ -146,8 +147,7 @@ def find_notebook(name_or_path: str | Path) -> Path:
 
 
 def _shelves() -> list[Path]:
-    project = Path(__file__).resolve().parents[2]
-    return [base / shelf for shelf in ("runbooks", "notebooks") for base in (project, Path.cwd())]
+    return [base / shelf for shelf in ("runbooks", "notebooks") for base in (home(), Path.cwd())]
 
 
 def _prepare(name_or_path: str | Path, out_dir: str | Path, cwd: str | Path | None) -> _Run:
@@ -175,7 +175,12 @@ def _clear(run: _Run) -> None:
         (run.folder / name).unlink(missing_ok=True)
 
 
-def _read(path: Path) -> NotebookNode:
+def read_notebook(path: Path) -> NotebookNode:
+    """A notebook's cells.
+
+    Raises:
+        UsageError: it is none.
+    """
     import nbformat
 
     try:
@@ -185,7 +190,21 @@ def _read(path: Path) -> NotebookNode:
         raise UsageError(f"{path.name} is not a notebook: {error}.") from error
 
 
-def _parameters(node: NotebookNode, given: Mapping[str, Any]) -> dict[str, Any]:
+def _recorded(node: NotebookNode, source: Path) -> dict[str, str]:
+    """Where a runbook's recorded evidence lies: it names it as seen from its own folder, and this may run from another."""
+    from workbench.services.parameters import declared_parameters
+
+    declared = declared_parameters(node).get("evidence_dir")
+    folder = source.parent / str(declared.default) if declared and declared.default else None
+    return {"evidence_dir": str(folder)} if folder and folder.is_dir() else {}
+
+
+def parameters_of(node: NotebookNode, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters for a notebook, each checked against its declaration.
+
+    Raises:
+        UsageError: it has no such parameter, or the value is of another kind.
+    """
     from workbench.problems.scope import Scope
     from workbench.services.parameters import checked_values, declared_parameters
 
@@ -286,7 +305,7 @@ def _broken_off(run: _Run, limits: Limits, error: Exception) -> NotebookError:
 def _keep_partial(run: _Run) -> None:
     """Leaves the cells that ran in the folder, as notebook and as page."""
     if run.output.exists():
-        _write_page(_tidied(_read(run.output), run), run)
+        _write_page(_tidied(read_notebook(run.output), run), run)
 
 
 def _tidied(node: NotebookNode, run: _Run) -> NotebookNode:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workbench.sandbox.stack.service import ServicePlan, require_program
+from workbench.shelves import home
 
 # Fast enough for a test to see a change, slow enough for a small machine. An answer must come within its interval, and a
 # broker's exporter needs more than a second for its first one.
@@ -14,7 +15,7 @@ SCRAPE_SECONDS = {"kafka": 5, "integration": 1}
 EVALUATE_SECONDS = 1
 
 # Rules and the routing of alerts are those of the repository; a package without them runs Prometheus alone.
-DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+DEPLOY = home() / "deploy"
 
 _PROMETHEUS = """\
 global:
