@@ -106,11 +106,11 @@ def test_the_commands_are_ours_with_options_that_exist(command):
 
 def test_the_report_s_notebook_takes_its_parameters():
     from workbench.services.parameters import declared_parameters
-    from workbench.services.runs import _read, find_notebook
+    from workbench.services.runs import find_notebook, read_notebook
 
     (report,) = [words for words in commands() if words[1] == "schedule"]
     given = {word.split("=")[1] for word in report if word.startswith("--parameter=")}
-    assert given <= set(declared_parameters(_read(find_notebook(report[2]))))
+    assert given <= set(declared_parameters(read_notebook(find_notebook(report[2]))))
 
 
 @pytest.fixture

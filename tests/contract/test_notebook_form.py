@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.repository import ROOT
 from workbench.services.parameters import declared_parameters
-from workbench.services.runs import _read
+from workbench.services.runs import read_notebook
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RUNBOOKS = sorted((ROOT / "runbooks").glob("*.ipynb"))
@@ -60,7 +60,7 @@ def test_the_first_code_cell_declares_literal_parameters(path: Path):
     code = cells(path, "code")
     tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
     assert tagged == code[:1]
-    declared = declared_parameters(_read(path))
+    declared = declared_parameters(read_notebook(path))
     assert next(iter(declared)) == ("profile" if path in NOTEBOOKS else "evidence_dir")
     if path in NOTEBOOKS:
         assert {item.name: item.default for item in declared.values() if item.default not in ("", 0, [], False)} == {}

@@ -14,7 +14,7 @@ from tests.contract.repository import ROOT
 from workbench.cli import app
 from workbench.report import EXIT_CODES
 from workbench.services.parameters import declared_parameters
-from workbench.services.runs import _read, find_notebook
+from workbench.services.runs import find_notebook, read_notebook
 from workbench.services.schedule import trigger_of
 
 FOLDER = ROOT / "deploy" / "schedule"
@@ -61,5 +61,5 @@ def test_the_dag_parses_and_gives_the_notebook_what_it_takes() -> None:
     (run,) = [call for call in calls if getattr(call.func, "id", "") == "PapermillOperator"]
     values = {word.arg: ast.literal_eval(word.value) for word in run.keywords}
     notebook = find_notebook(Path(values["input_nb"]).stem)
-    assert set(values["parameters"]) <= set(declared_parameters(_read(notebook)))
+    assert set(values["parameters"]) <= set(declared_parameters(read_notebook(notebook)))
     assert (ROOT / Path(values["input_nb"]).relative_to("/workbench")).is_file()
