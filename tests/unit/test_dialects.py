@@ -52,6 +52,25 @@ def test_envelope_of_a_tombstone_has_no_payload():
 
 
 @pytest.mark.parametrize(
+    ("packed", "payload", "guessed"),
+    [
+        ("AP/+", b"\x00\xff\xfe", ()),
+        ("", b"", ()),
+        (None, None, ()),
+        ("not base64!", b"not base64!", ("payload",)),
+        (7, None, ()),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_envelope_with_bytes_that_are_no_text(packed, payload, guessed, alone):
+    body = json.loads(envelope(originalMessage=None, originalMessageBase64=packed))
+    if alone:
+        del body["originalMessage"]
+    letter = decode([], json.dumps(body).encode())
+    assert (letter.dialect, letter.payload, letter.guessed) == ("json_envelope", payload, guessed)
+
+
+@pytest.mark.parametrize(
     "value",
     [
         b'{"originalMessage": "x"}',

@@ -148,5 +148,7 @@ def test_a_dead_letter_reads_as_the_envelope_dialect():
     read = decode((), letter.to_wire())
     assert (read.payload, read.attempts, read.message) == (b'{"a":1}', 3, "down")
     assert (read.origin_topic, read.origin_offset) == ("user.events", 7)
+    packed = DeadLetter(original_message=None, original_message_base64="AP8=", error=failure, metadata=history)
+    assert decode((), packed.to_wire()).payload == b"\x00\xff"
     empty = DeadLetter(original_message=None, error=failure, metadata=history)
     assert decode((), empty.to_wire()).dialect == "json_envelope"

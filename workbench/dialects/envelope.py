@@ -14,33 +14,47 @@ from workbench.dialects.homemade import all_guessed, guess
 from workbench.dialects.meanings import meaning
 from workbench.dialects.model import DeadLetter, Hop, Record, from_hops
 
-_MARK = b'"originalMessage"'
+_MARK = b'"originalMessage'
+_TEXT, _PACKED = "originalMessage", "originalMessageBase64"
 
 
 def json_envelope(record: Record) -> DeadLetter | None:
     """``originalMessage``, ``error`` {message, stack, timestamp}, ``metadata`` {attempts, firstFailure, lastFailure}.
 
     A string is the original value's text; any other JSON is cut out of the bytes as it stands, and then ``payload`` is
-    marked as guessed, since spaces and order may have been the original's or not.
+    marked as guessed, since spaces and order may have been the original's or not. Bytes that are no text stand in
+    ``originalMessageBase64``, beside a null or alone; what is no base64 is kept as its text, marked as guessed.
     """
     if record.value is None or _MARK not in record.value:
         return None
     found = members(record.value)
     error, metadata = found.get("error", (None,))[0], found.get("metadata", (None,))[0]
-    if "originalMessage" not in found or not (isinstance(error, dict) or isinstance(metadata, dict)):
+    if not found.keys() & {_TEXT, _PACKED} or not (isinstance(error, dict) or isinstance(metadata, dict)):
         return None
-    original, raw = found["originalMessage"]
+    payload, guessed = _original(found)
     error, metadata = (part if isinstance(part, dict) else {} for part in (error, metadata))
     hop = _hop(error, metadata)
     return from_hops(
         "json_envelope",
         [hop],
-        payload=None if original is None else raw_text(original) if isinstance(original, str) else raw,
+        payload=payload,
         attempts=number(metadata.get("attempts"), fields.INT32_MAX),
         first_failure_ms=moment(metadata.get("firstFailure")),
         last_failure_ms=hop.at_ms,
-        guessed=() if original is None or isinstance(original, str) else ("payload",),
+        guessed=guessed,
     )
+
+
+def _original(found: Mapping[str, Member]) -> tuple[bytes | None, tuple[str, ...]]:
+    """The original value, and whether it is a guess."""
+    original, raw = found.get(_TEXT, (None, b""))
+    packed = found.get(_PACKED, (None,))[0]
+    if original is None and isinstance(packed, str):
+        unpacked = documents.unpacked(packed)
+        return (raw_text(packed), ("payload",)) if unpacked is None else (unpacked, ())
+    if original is None or isinstance(original, str):
+        return (None if original is None else raw_text(original)), ()
+    return raw, ("payload",)
 
 
 def _hop(error: Mapping[str, Any], metadata: Mapping[str, Any]) -> Hop:
