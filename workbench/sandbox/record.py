@@ -54,6 +54,7 @@ INCIDENT_OF = {
     "loss-leader-failover": "leader-failover",
     "loss-unclean-election": "unclean-election",
     "loss-min-isr-too-low": "min-isr-too-low",
+    "loss-corrupt-record": "corrupt-record",
     "loss-consumer-dropped": "consumer-dropped",
     "loss-dead-letter-write-failed": "dead-letter-write-failed",
     "loss-offset-skipped-forward": "offset-skipped-forward",

@@ -13,6 +13,7 @@ from workbench.problems.history import create_history
 from workbench.problems.loss import ledger
 from workbench.problems.loss.backdated import timestamp_retention
 from workbench.problems.loss.consumer import consumer_dropped
+from workbench.problems.loss.damaged import corrupt_record, is_damaged
 from workbench.problems.loss.entries import create_entries
 from workbench.problems.loss.later import LATER
 from workbench.problems.loss.leaders import acks_zero, leader_failover, unclean_election
@@ -59,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     records_deleted,
     timestamp_retention,
     compacted,
+    corrupt_record,
     aborted_transaction,
     hanging_transaction,
     error_ignored,
@@ -172,6 +174,7 @@ def _rule_on(item: Rule, case: Case) -> Ruling:
         or case.ledger["hidden"]
         or case.numbers.get("lost_offsets")
         or case.numbers["cut_off"]
+        or (item is corrupt_record and is_damaged(case))
     ):
         return item.rule_on(case)
     return Ruling()  # nothing to explain: a cause is ruled out whatever evidence it would have needed

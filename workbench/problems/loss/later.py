@@ -5,10 +5,7 @@ They are named as undecided while anything is left that they could explain, so t
 
 from __future__ import annotations
 
-_BATCHES = "needs raw record batches"
-
 LATER = {
-    "loss-corrupt-record": _BATCHES,
     "loss-mirror-gap": "needs the second cluster",
     "loss-target-rejected": "needs the target system's side",
     "loss-target-deleted": "needs the target system's side",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from workbench.sandbox.incidents import topics
+from workbench.sandbox.incidents.disk import damage
 from workbench.sandbox.incidents.messages import Message
 from workbench.sandbox.incidents.registry import incident
 from workbench.sandbox.incidents.scene import Scene
@@ -20,6 +21,7 @@ Offsets = Mapping[int, int]
 RETENTION = {"loss-retention-overtook": "confirmed"}
 BACKDATED = {"loss-timestamp-retention": "confirmed"}
 DELETED = {"loss-records-deleted": "suspected"}
+CORRUPT = {"loss-corrupt-record": "confirmed"}
 
 
 @incident("retention-overtook", "loss", RETENTION)
@@ -105,6 +107,24 @@ def _import(scene: Scene) -> tuple[list[Sent], dict[str, str]]:
     topics.wait_until(lambda: topics.log_starts(scene.bootstrap, scene.source) == ends, "retention removes all records")
     fates.update(dict.fromkeys(_between(sent, stop, ends), "lost"))
     return sent, fates
+
+
+@incident("corrupt-record", "loss", CORRUPT, files=True)
+def corrupt_record(scene: Scene) -> Truth:
+    """A few bytes of the broker's log are overwritten on its disk, behind what the group has read."""
+    scene.open()
+    sent: list[Sent] = []
+    for _ in range(6):  # batches of their own
+        sent += send(scene.bootstrap, scene.source, scene.messages(20, 60))
+    stop = stop_behind(scene, 0.3, 0.5)
+    fates = process_some(scene, sent, stop)
+    ends = topics.ends(scene.bootstrap, scene.source)
+    partition = max(ends, key=lambda part: ends[part] - stop[part])
+    unread = {**ends, partition: damage(scene, partition, stop[partition])}
+    _bring_sent_log(scene, sent)
+    fates.update(dict.fromkeys(_between(sent, stop, ends), "waiting"))
+    fates.update(dict.fromkeys(_between(sent, unread, ends), "unverifiable"))
+    return scene.loss(fates, expects=CORRUPT)
 
 
 @incident("records-deleted", "loss", DELETED)

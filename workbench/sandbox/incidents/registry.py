@@ -34,6 +34,7 @@ class Incident:
         planter: the function that does it.
         nodes: how many brokers it needs; those of more than one are stopped and started, so it gets a cluster of its own.
         settings: of the brokers, without which it cannot be planted.
+        files: it writes to the broker's own files, so it needs a sandbox that this machine runs.
     """
 
     name: str
@@ -43,11 +44,12 @@ class Incident:
     planter: Planter
     nodes: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
+    files: bool = False
 
     @property
     def special(self) -> bool:
         """Whether an ordinary sandbox of one broker cannot hold it."""
-        return self.nodes > 1 or bool(self.settings)
+        return self.nodes > 1 or bool(self.settings) or self.files
 
     @property
     def clean(self) -> bool:
@@ -56,7 +58,7 @@ class Incident:
 
     def to_dict(self) -> dict[str, Any]:
         """The incident as JSON types, without what plants it."""
-        shown = ("name", "problem", "summary", "expects", "clean", "nodes", "settings")
+        shown = ("name", "problem", "summary", "expects", "clean", "nodes", "settings", "files")
         return {name: getattr(self, name) for name in shown}
 
     def plant(self, bootstrap: str, seed: int = 0, folder: Path | None = None, cluster: Kafka | None = None) -> Truth:
@@ -104,12 +106,13 @@ def incident(
     *,
     nodes: int = 1,
     settings: Mapping[str, str] | None = None,
+    files: bool = False,
 ) -> Callable[[Planter], Planter]:
     """Registers a planter; the first line of its docstring is the incident's summary."""
 
     def register(planter: Planter) -> Planter:
         summary = (planter.__doc__ or "").strip().splitlines()[0]
-        INCIDENTS[name] = Incident(name, problem, summary, dict(expects or {}), planter, nodes, settings or {})
+        INCIDENTS[name] = Incident(name, problem, summary, dict(expects or {}), planter, nodes, settings or {}, files)
         return planter
 
     return register
