@@ -28,7 +28,7 @@ def truth(**fields: Any) -> Truth:
 def test_a_right_report_is_found_with_its_ids() -> None:
     table = Table()
     table.add(
-        truth(findings={CODE: "confirmed"}, ids={CODE: ["m3", "m9", "m11", "gone"]}),
+        truth(findings={CODE: "confirmed"}, causes={CODE: 4}, ids={CODE: ["m3", "m9", "m11", "gone"]}),
         loss.examine(dropped().evidence()),
         2.0,
     )

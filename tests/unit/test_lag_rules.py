@@ -332,6 +332,14 @@ def test_a_group_that_stays_ahead_of_retention_is_no_risk():
     assert "lag-retention-risk" in found(expiring(300.0))[0].ruled_out
 
 
+def test_commits_that_went_back_are_no_forecast():
+    """A new owner of a partition went on from an older commit: nobody reads backwards from now on."""
+    back = Group(*((line(50.0), lambda at: 900.0 - 0.5 * at) for _ in range(3)))
+    back.rows["configs"] = [("in", "retention.ms", "600000000", False)]
+    back.rows["expiry"] = [("in", part, ahead, 0) for part in range(3) for ahead in (0.0, 43_200.0, 86_400.0)]
+    assert "lag-retention-risk" in found(back)[0].ruled_out
+
+
 def test_retention_by_size():
     group = even()
     group.rows["configs"] = [("in", "retention.bytes", "1100", False)]

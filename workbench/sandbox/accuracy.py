@@ -109,8 +109,8 @@ class Table:
             caused.setdefault(message_id, set()).add(cause)
         sent = _sent(examination) if truth.problem == "loss" else None
         for code, ids in truth.ids.items():
-            if code not in truth.findings:
-                continue  # a note: it explains no entry of the ledger
+            if code not in truth.causes:
+                continue  # it explains no entry of the ledger, or another cause fits as well
             known = [caused.get(one, set()) for one in ids if sent is None or one in sent]
             right, score = sum(code in causes for causes in known), self.of(code)
             score.ids_right += right

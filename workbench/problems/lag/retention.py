@@ -62,7 +62,8 @@ def _forecast(
     most_bytes: float | None,
     horizon: float,
 ) -> Forecast:
-    at, consumed = row["committed_offset"], row["consumed"] or 0.0
+    # Commits that went back in the window make a rate below zero; nobody reads backwards from now on.
+    at, consumed = row["committed_offset"], max(0.0, row["consumed"] or 0.0)
     end, start = log["high_watermark"], log["log_start_offset"]
     by_time, lost = None, 0
     for ahead, offset in expiry:
@@ -78,7 +79,7 @@ def _by_size(
     row: Mapping[str, Any], log: Mapping[str, Any], most_bytes: float | None, horizon: float
 ) -> tuple[float | None, int]:
     """(seconds until the log outgrows its limit past the reader, unread offsets gone by the horizon)."""
-    size, produced, consumed = log["log_size_bytes"], row["produced"], row["consumed"] or 0.0
+    size, produced, consumed = log["log_size_bytes"], row["produced"], max(0.0, row["consumed"] or 0.0)
     if most_bytes is None or size is None or produced is None:
         return None, 0
     each = size / max(1, log["high_watermark"] - log["log_start_offset"])
