@@ -46,7 +46,7 @@ _NESTED: Mapping[str, frozenset[str]] = {
 }
 _ENDPOINTS = ("prometheus", "traces", "logs", "registry")
 # Read by the rooms that own them; here only their names, variables and secrets are checked.
-_OPEN_SECTIONS = ("sql", "dialects", "webhooks", "logs")
+_OPEN_SECTIONS = ("sql", "files", "dialects", "webhooks", "logs")
 _SECTIONS = ("profiles", "integrations", *_OPEN_SECTIONS)
 
 
@@ -121,7 +121,7 @@ class Config:
 
     Attributes:
         profiles, integrations: name -> table as written, variables not looked up; use ``profile`` and ``integration``.
-        sections: the other tables (sql, dialects, webhooks, logs) as written.
+        sections: the other tables (sql, files, dialects, webhooks, logs) as written.
         path: the file; None where there is none.
     """
 
@@ -132,6 +132,11 @@ class Config:
 
     def __repr__(self) -> str:
         return f"Config(profiles={sorted(self.profiles)}, integrations={sorted(self.integrations)}, path={self.path})"
+
+    def reading(self) -> dict[str, Any]:
+        """What ``scope_from`` takes of the other tables: the user's own dialects, and the stores that can be named."""
+        stores = {section: self.sections[section] for section in ("sql", "files") if section in self.sections}
+        return {"dialects": self.sections.get("dialects"), "stores": stores}
 
     def profile(self, name: str = "") -> Profile:
         """A profile with its variables looked up.
