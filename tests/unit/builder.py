@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from workbench.capture.schema import BATCHES
+from workbench.capture.stores import REMOVED
 from workbench.evidence import Evidence
 from workbench.sources.commits.records import Commit, Event, Generation, Member
 from workbench.sources.commits.tables import Rows, rows_of
@@ -93,6 +94,7 @@ class World:
         self.brokers: list[dict[str, Any]] = []
         self.epochs: list[dict[str, Any]] = []
         self.replicas: list[dict[str, Any]] = []
+        self.removed: list[dict[str, Any]] | None = None
         self.facts: dict[str, Any] = {
             "source": source, "sinks": list(sinks), "any_sink": False, "retry_topics": [], "dead_letters": [],
             "group": None, "since": None, "until": None, "expected_latency_seconds": 300.0,
@@ -119,6 +121,15 @@ class World:
         self.records.append(record)
         log["high_watermark"] = log["last_stable_offset"] = at + 1
         return record
+
+    def store(self, name: str, **said: Any) -> None:
+        """Says that a source or sink is a table, and what was read of it."""
+        known = {
+            "kind": "sqlite", "rows": 1, "removed_rows": 0, "knows_removed": False, "id": "id", "id_type": "text", "time": "at",
+            "ordered": False, "unreadable_times": 0, "skipped": {}, "keeps_seconds": None, "published_up_to": None,
+            "unpublished_before": 0, **said,
+        }  # fmt: skip
+        self.facts["stores"] = {**self.facts.get("stores", {}), name: known}
 
     def flow(self, ids: Iterable[str], lost: Iterable[str] = (), **fields: Any) -> None:
         """Puts each id into the source and, unless lost, into every sink."""
@@ -192,6 +203,7 @@ class World:
 
     def evidence(self) -> Evidence:
         """The evidence of this world."""
+        stores = self.facts.get("stores", {})
         for topic in (
             self.facts["source"],
             *self.facts["sinks"],
@@ -199,11 +211,12 @@ class World:
             *self.facts["dead_letters"],
         ):
             self.offsets.setdefault((topic, 0), self._log(topic, 0))
-        offsets = list(self.offsets.values())
+        logs = list(self.offsets.values())
+        offsets = [log for log in logs if log["topic"] not in stores]
         tables: dict[str, pa.Table] = {
             "records": pa.Table.from_pylist(self.records, RECORDS),
             "offsets": pa.Table.from_pylist(offsets, OFFSETS),
-            "scan": pa.Table.from_pylist([self._scan(log) for log in offsets], SCAN),
+            "scan": pa.Table.from_pylist([self._scan(log) for log in logs], SCAN),
             "configs": pa.Table.from_pylist(self.configs, CONFIGS),
         }
         if self.committed is not None:
@@ -231,6 +244,8 @@ class World:
             tables["topics"] = pa.Table.from_pylist(self.replicas, PARTITIONS_SCHEMA)
         if self.brokers:
             tables["broker_configs"] = pa.Table.from_pylist(self.brokers, BROKER_CONFIGS_SCHEMA)
+        if self.removed is not None:
+            tables["removed_rows"] = pa.Table.from_pylist(self.removed, REMOVED)
         if self.batches is not None:
             tables["batches"] = pa.Table.from_pylist(self.batches, BATCHES)
         return Evidence(tables, self.facts, self.missing)

@@ -72,7 +72,7 @@ def examine(
         if problem == "health":
             chosen = scopes_from(load_config(), profile.name, named, **options_given)
         else:
-            chosen = scope_from(named, dialects=load_config().sections.get("dialects"), **options_given)
+            chosen = scope_from(named, **load_config().reading(), **options_given)
         found = _collect(problem, profile, chosen, work_dir, run)
         _finish(checking.examine(problem, found), run, profile.name)
     finally:

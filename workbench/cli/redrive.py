@@ -51,7 +51,7 @@ def plan(
     if out.exists():
         raise UsageError(f"{out} exists.", hint="Name another file with --out.")
     named, profile = _target(integration, target_cluster)
-    scope = scope_from(named, dialects=load_config().sections.get("dialects"), **letters.given())
+    scope = scope_from(named, **load_config().reading(), **letters.given())
     progress = TerminalProgress(size_in_bytes(confirm_above), yes=yes)
     with connect(profile) as sources, _folder() as folder, progress:
         made = make_plan(sources, scope, _choice(choice, scope.source), work_dir=folder, progress=progress)

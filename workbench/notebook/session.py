@@ -64,7 +64,7 @@ def scope(variables: Mapping[str, Any]) -> Scope:
     integration = variables.get("integration") or ""
     config = load_config()
     known = config.integration(integration) if integration else None
-    own = {"dialects": config.sections.get("dialects")}
+    own = config.reading()
     return scope_from(known, **{**own, **given_options(variables)})
 
 

@@ -32,6 +32,7 @@ from workbench.capture.identity import ALTERNATIVES
 from workbench.capture.spec import Role
 from workbench.errors import AccessDenied, SourceError, UsageError
 from workbench.evidence import Evidence, Parquet
+from workbench.problems.stores import read_stores
 from workbench.sources.commits import commit_history
 from workbench.sources.logs import read_sent_log, read_service_log
 
@@ -101,12 +102,14 @@ def collect_evidence(
     _read_group(sources, scope, draft)
     draft.facts["collected_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
     _read_cluster(sources, scope, readable, draft)
-    if (scope.source or topics[0]) in readable:
+    anchor = scope.source or topics[0]
+    if anchor in readable or anchor in scope.stores:
         reading = read or _read_records
         reading(sources, scope, readable, draft, want=frozenset(want), work_dir=work_dir, progress=progress)
     else:
-        anchor = scope.source or topics[0]
         draft.missing["records"] = draft.missing.get(anchor, f"topic {anchor} cannot be read")
+    if read is None and "records" in draft.tables:
+        read_stores(scope, draft, work_dir, progress)
     return Evidence(draft.tables, draft.facts, draft.missing)
 
 
@@ -200,7 +203,8 @@ def _read_cluster(sources: Sources, scope: Scope, readable: list[str], draft: Dr
     info = cluster.info()
     draft.facts |= {"cluster_id": info["cluster_id"], "brokers": len(info["brokers"])}
     if not scope.group:
-        reading = cluster.groups_reading([scope.source] if scope.source else readable)
+        source = [scope.source] if scope.source and scope.source not in scope.stores else readable
+        reading = cluster.groups_reading(source)
         names = {row["group"] for row in reading.rows()}
         draft.facts["groups_seen"] = sorted(name for name in names if not name.startswith(OWN_GROUPS))
     if any(_holds_back(row) for row in _rows(draft, "offsets")):
@@ -334,7 +338,8 @@ def _identities(
             by_other = bool(scope.key or scope.trace or scope.at)  # what is looked for needs no id
             out[topic] = _found(settings, topic, parts, fallback, lenient=by_other or topic != scope.source)
         fallback = fallback or out[topic]
-    draft.facts["id_from"] = str(out[scope.source or next(iter(out))])
+    first = scope.source if scope.source in out else next(iter(out))
+    draft.facts["id_from"] = str(out[first])
     draft.facts["id_from_by_topic"] = {topic: str(found) for topic, found in out.items()}
     return out
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from workbench.evidence import Evidence
+from workbench.stores import is_store
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,7 +51,7 @@ def create_places(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
     unread = unread_topics(con, evidence)
     for role, topics in named:
         for ordinal, topic in enumerate(topics):
-            reach_ms, known = _reach(con, topic)
+            reach_ms, known = _store_reach(facts, topic) if is_store(topic) else _reach(con, topic)
             con.execute(
                 "INSERT INTO places SELECT count(*), ?, ?, ?, ?, ?, ? FROM places",
                 [topic, role, ordinal, topic not in unread, reach_ms, known],
@@ -74,6 +77,13 @@ def _reach(con: duckdb.DuckDBPyConnection, topic: str) -> tuple[int | None, bool
     if emptied:
         return NEVER_MS, False
     return (None if reach_ms is None else int(reach_ms)), True
+
+
+def _store_reach(facts: Mapping[str, Any], name: str) -> tuple[int | None, bool]:
+    """A store reaches back to its beginning, or as far as it says that it keeps rows."""
+    keeps = ((facts.get("stores") or {}).get(name) or {}).get("keeps_seconds")
+    collected_ms = round(datetime.fromisoformat(facts["collected_at"]).timestamp() * 1000)
+    return (None if keeps is None else collected_ms - round(keeps * 1000)), True
 
 
 def _topics(facts: Any) -> set[str]:

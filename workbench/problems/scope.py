@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from workbench.config import Integration, parse_duration, parse_when
 from workbench.errors import UsageError
+from workbench.stores import Store, is_store, store_of
 
 ISOLATION_LEVELS = ("read_committed", "read_uncommitted")
 Reader = Literal["auto", "wire", "client"]
@@ -22,8 +23,8 @@ class Scope:
     """One check's subject and limits; options of ``workbench check`` with underscores.
 
     Attributes:
-        source: the topic whose messages are due; "" where the problem needs none (lag, dlq).
-        sinks: the topics where they are due.
+        source: the topic or store whose messages are due; "" where the problem needs none (lag, dlq).
+        sinks: the topics and stores where they are due.
         any_sink: one of the sinks is enough; otherwise each of them is due a copy.
         retry_topics: where a message waits for another try.
         dead_letters: where it goes when it cannot be processed.
@@ -49,6 +50,7 @@ class Scope:
         include_values: keep keys, values and exception texts in the evidence.
         show_ids: do not hash ids that look like personal data.
         dialects: the user's own dead-letter dialects, as in ``[dialects.NAME]``.
+        stores: the source and sinks that are no topics, by their names.
     """
 
     source: str = ""
@@ -84,11 +86,16 @@ class Scope:
     include_values: bool = False
     show_ids: bool = False
     dialects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stores: Mapping[str, Store] = field(default_factory=dict)
 
     def topics(self) -> tuple[str, ...]:
         """All topics of the scope, the source first, each once."""
         named = (self.source, *self.sinks, *self.retry_topics, *self.dead_letters)
-        return tuple(topic for topic in dict.fromkeys(named) if topic)
+        return tuple(topic for topic in dict.fromkeys(named) if topic and not is_store(topic))
+
+    def sink_topics(self) -> tuple[str, ...]:
+        """The sinks that are topics."""
+        return tuple(sink for sink in self.sinks if not is_store(sink))
 
     def facts(self) -> dict[str, Any]:
         """The scope as JSON facts of the evidence; file names without their folders."""
@@ -138,12 +145,15 @@ def scope_from(integration: Integration | None = None, *, now: datetime | None =
     Args:
         integration: its topics, group and rules are the defaults.
         now: what relative times ("2h") are measured from.
-        **options: option names with underscores; "", 0, [], None and False mean not given.
+        **options: option names with underscores; "", 0, [], None and False mean not given. ``dialects`` and ``stores``
+            come from workbench.toml (``Config.reading``).
 
     Raises:
         UsageError: an unknown option, or a value that does not fit.
+        ConfigError: a store has no entry, or one that does not fit.
     """
     given = {name: value for name, value in options.items() if value not in ("", 0, [], (), {}, None, False)}
+    sections = given.pop("stores", {})
     for name in given:
         if name not in _KNOWN:
             near = difflib.get_close_matches(name, _KNOWN, 1)
@@ -151,7 +161,8 @@ def scope_from(integration: Integration | None = None, *, now: datetime | None =
     merged = {**(_from_integration(integration) if integration else {}), **given}
     now = now or datetime.now(UTC)
     values = dict(_field(name, value, now) for name, value in merged.items())
-    scope = Scope(**values)
+    named = (values.get("source", ""), *values.get("sinks", ()))
+    scope = Scope(**values, stores={name: store_of(name, sections) for name in named if is_store(name)})
     _check(scope)
     return scope
 
@@ -253,6 +264,25 @@ def _check(scope: Scope) -> None:
                 raise UsageError(
                     f"Topic {topic} is given as --{roles[topic]} and as --{role}.", hint="Give each topic one role."
                 )
+    _check_stores(scope)
+
+
+def _check_stores(scope: Scope) -> None:
+    """Refuses what only records have, of a source or sink that has none."""
+    for name in (*scope.retry_topics, *scope.dead_letters):
+        if is_store(name):
+            raise UsageError(f"{name} cannot hold retries or dead letters.", hint="Give it as --source or --sink.")
+    if not scope.stores:
+        return
+    if scope.compare or scope.business_key:
+        option = "--compare" if scope.compare else "--business-key"
+        raise UsageError(f"{option} looks into records; {next(iter(scope.stores))} has none.", hint="Leave it out.")
+    if is_store(scope.source) and scope.group:
+        raise UsageError(f"{scope.source} is read by no consumer group.", hint="Leave out --group.")
+    if is_store(scope.source) and scope.where:
+        raise UsageError(f"--where looks into records; {scope.source} has none.", hint="Write it into its query.")
+    if not scope.topics():
+        raise UsageError("Neither the source nor a sink is a topic.", hint="One side of a check is a topic.")
 
 
 def _iso(at: datetime | None) -> str | None:

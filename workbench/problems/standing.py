@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,6 +56,7 @@ def doubts(case: Case) -> tuple[Undecided, ...]:
     elif facts["group"] and not case.has("committed"):
         why = case.evidence.missing.get("committed", "not collected")
         out.append(Undecided("ledger", f"the commits of group {facts['group']} are not known: {why}"))
+    out += _unmatched(case)
     in_doubt = unidentified(case).get("source", (0, 0))[1]
     if in_doubt:
         out.append(
@@ -68,6 +69,27 @@ def doubts(case: Case) -> tuple[Undecided, ...]:
     return tuple(out)
 
 
+_MATCHED = """
+SELECT count(*) AS rows, count(*) FILTER (EXISTS (
+    SELECT 1 FROM records s WHERE s.topic = source_topic() AND s.message_id = r.message_id)) AS matched
+FROM records r WHERE r.topic = ? AND r.message_id IS NOT NULL
+"""
+
+
+def _unmatched(case: Case) -> Iterable[Undecided]:
+    """Sinks that are stores and hold nothing of the source: the wrong column looks like this."""
+    for name, said in (case.facts.get("stores") or {}).items():
+        if name == case.facts["source"] or not case.facts["source"]:
+            continue
+        row = case.rows(_MATCHED, [name])[0]
+        if row["rows"] and not row["matched"]:
+            yield Undecided(
+                "ledger",
+                f"none of the {row['rows']:,} ids in {name} (column {said['id']}) is one of {case.facts['source']}: "
+                'if that is the wrong column, write id = "COLUMN" into its entry',
+            )
+
+
 def notes(case: Case) -> Iterable[Note]:
     """Notes that every problem makes."""
     for role, (records, _) in unidentified(case).items():
@@ -78,8 +100,25 @@ def notes(case: Case) -> Iterable[Note]:
     for name, reasons in damaged.items():
         for reason, count in reasons.items():
             yield Note("lines-skipped", f"{count:,} lines of the {name} were skipped: {reason}.")
+    for name, said in (case.facts.get("stores") or {}).items():
+        yield from _store_notes(name, said)
     for subject, why in sorted(case.evidence.missing.items()):
         yield Note("not-collected", f"{subject}: {why}.")
+
+
+def _store_notes(name: str, said: Mapping[str, Any]) -> Iterable[Note]:
+    if said["id_type"] and not _is_text(said["id_type"]):
+        yield Note(
+            "ids-as-text", f"The ids of {name} ({said['id']}) are {said['id_type']}; they are compared as texts."
+        )
+    if said["unreadable_times"]:
+        yield Note("unreadable-times", f"{said['unreadable_times']:,} rows of {name} have a time that is none.")
+    for reason, count in said["skipped"].items():
+        yield Note("lines-skipped", f"{count:,} of {name} were skipped: {reason}.")
+
+
+def _is_text(kind: str) -> bool:
+    return any(word in kind.lower() for word in ("char", "text", "string", "str", "opaque"))
 
 
 def facts(case: Case) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from workbench.redrive.spool import MOST_RECORDS, Spool, fill
 from workbench.redrive.targets import Target, readers_of, targets_of, usable
 from workbench.redrive.trying import try_all
 from workbench.redrive.warnings import Known, expected_duplicates, warnings
+from workbench.stores import is_store
 
 if TYPE_CHECKING:
     from workbench.evidence import Evidence
@@ -229,7 +230,7 @@ def _plan(evidence: Evidence, found: Sequence[Candidate], choice: Choice, known:
         dead_letters=_dead_letters(evidence),
         targets={name: known.targets[name].planned() for name in aimed},
         rows=tuple(row_of(one) for one in staying),
-        sinks=tuple(facts["sinks"]),
+        sinks=tuple(sink for sink in facts["sinks"] if not is_store(sink)),
         ids=facts.get("id_from_by_topic", {}),
         readers=tuple({"group": group, "topic": name} for name in aimed for group in known.readers.groups(name)),
         selection={**asked, "max_replays": choice.max_replays, "exclude_stale": choice.exclude_stale},

@@ -72,7 +72,7 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
     progress = progress or silent
     named = scope.dead_letters or _candidates(sources)
     narrowed = replace(scope, source="", retry_topics=(), dead_letters=named, group=None)
-    topics = (*named, *scope.sinks)
+    topics = (*named, *scope.sink_topics())
     want = {"aborted", "event", "key"}  # where letters come from `letters` says, decoded once
     found = collect_evidence(sources, narrowed, topics=topics, want=want, work_dir=work_dir, progress=progress)
     scan = found.table("scan")

@@ -15,6 +15,7 @@ from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.content import content_mismatch
 from workbench.problems.duplicates import ledger
+from workbench.problems.duplicates.outbox import out_of_order, published_twice
 from workbench.problems.duplicates.reprocessing import create_reread
 from workbench.problems.duplicates.rules import (
     application_resend,
@@ -32,13 +33,16 @@ from workbench.problems.duplicates.rules import (
     second_group,
 )
 from workbench.problems.duplicates.senders import create_senders
+from workbench.problems.duplicates.targets import target_not_idempotent
 from workbench.problems.examination import Examination, verdict_of
 from workbench.problems.macros import define_macros
 from workbench.problems.partitioners import fits
 from workbench.problems.places import create_places
 from workbench.problems.rules import Case, Rule, Ruling
 from workbench.problems.scope import require_source
+from workbench.problems.stores import create_stores
 from workbench.report import Note, Report, Severity
+from workbench.stores import is_store
 from workbench.tables import table_of
 
 if TYPE_CHECKING:
@@ -64,14 +68,20 @@ RULES: tuple[Rule, ...] = (
     partitioner_change,
     read_uncommitted,
     content_mismatch,
+    target_not_idempotent,
+    published_twice,
+    out_of_order,
 )
+# What can be said where the source is a table.
+OF_STORES = (published_twice, out_of_order, redrive, producer_retry, read_uncommitted)
+# These look at all messages, whether or not anything is there twice.
+ALWAYS = (content_mismatch, out_of_order)
 
 WANT = frozenset({"aborted", "key", "origin", "value_hash"})
 
 # Causes whose evidence this check does not read, and what each needs.
 LATER = {
     "duplicates-mirror-loop": "needs the second cluster",
-    "duplicates-target-not-idempotent": "needs the target system's side",
 }
 
 PLACEMENT_SCHEMA = pa.schema(
@@ -173,6 +183,7 @@ def examine(evidence: Evidence) -> Examination:
     if "records" not in evidence.tables:
         return Examination(standing.nothing_read(PROBLEM, ledger.LEDGER, evidence), con, standing.NO_ROWS, evidence)
     create_places(con, evidence)
+    create_stores(con, evidence)
     define_macros(con, evidence)
     counts = ledger.build(con, evidence)
     case = Case(con, evidence, counts, int(counts["extra_copies"] or 0))
@@ -184,8 +195,9 @@ def examine(evidence: Evidence) -> Examination:
 
 
 def _rule_on(item: Rule, case: Case) -> Ruling:
-    # Content is compared whether or not anything is there twice; the others need copies to explain.
-    return item.rule_on(case) if case.entries or item is content_mismatch else Ruling()
+    if is_store(case.facts["source"]) and item not in OF_STORES:
+        return Ruling()
+    return item.rule_on(case) if case.entries or item in ALWAYS else Ruling()
 
 
 def _report(case: Case, rulings: Mapping[Rule, Ruling], settled: Attribution) -> Report:

@@ -7,9 +7,9 @@ from workbench.problems.duplicates.senders import IDENTIFIED, RESTARTED, SAME_BA
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
 from workbench.report import Severity, State
 
-_REDRIVEN = "(replay_count IS NOT NULL OR after_dead_letter OR (dialect IS NOT NULL AND origin_offset IS NOT NULL))"
+REDRIVEN = "(replay_count IS NOT NULL OR after_dead_letter OR (dialect IS NOT NULL AND origin_offset IS NOT NULL))"
 _AFTER_ABORTED = "coalesce(after_aborted, false)"
-_SAME_RECORD = "(timestamp_type = 'create' AND same_before > 0 AND NOT keeps_source_time)"
+_SAME_RECORD = "(coalesce(timestamp_type, '') = 'create' AND same_before > 0 AND NOT keeps_source_time)"
 _MOVED = "(partition <> first_partition AND key IS NOT NULL AND key = first_key)"
 
 
@@ -32,7 +32,7 @@ def redrive(case: Case) -> Ruling:
     """
     del case
     return Ruling(
-        claims=_claims("confirmed", _REDRIVEN),
+        claims=_claims("confirmed", REDRIVEN),
         summary="{count} copies were sent back from a dead-letter topic.",
         tables=("records",),
     )
@@ -51,10 +51,10 @@ def read_uncommitted(case: Case) -> Ruling:
     if level == "read_committed" and case.facts["isolation"] == "read_committed":
         return RULED_OUT
     known = case.facts["isolation"] == "read_uncommitted" or level == "read_uncommitted"
-    followed = f"reprocessed AND aborted_copies > 0 AND NOT {_SAME_RECORD} AND NOT {_REDRIVEN}"
+    followed = f"reprocessed AND aborted_copies > 0 AND NOT {_SAME_RECORD} AND NOT {REDRIVEN}"
     return Ruling(
         claims=(
-            *_claims("confirmed", f"{_AFTER_ABORTED} AND NOT {_REDRIVEN}"),
+            *_claims("confirmed", f"{_AFTER_ABORTED} AND NOT {REDRIVEN}"),
             Claim("confirmed" if known else "suspected", followed),
         ),
         summary="{count} copies follow one in an aborted transaction, which only read_uncommitted readers see.",
@@ -76,7 +76,7 @@ def partitioner_change(case: Case) -> Ruling:
     if not first or not later or set(first) & set(later):
         return RULED_OUT
     return Ruling(
-        claims=_claims("confirmed" if moved >= 3 else "suspected", f"{_MOVED} AND NOT {_REDRIVEN}"),
+        claims=_claims("confirmed" if moved >= 3 else "suspected", f"{_MOVED} AND NOT {REDRIVEN}"),
         summary=f"{{count}} copies lie where {later[0]} puts their key; the first copies lie where {first[0]} does "
         "(partitioner/partition count).",
         tables=("key_placement",),
@@ -107,7 +107,7 @@ def _pairs(case: Case) -> tuple[list[str], list[str], int]:
     )
 
 
-_OWN = f"NOT {_REDRIVEN} AND NOT {_AFTER_ABORTED}"
+_OWN = f"NOT {REDRIVEN} AND NOT {_AFTER_ABORTED}"
 
 
 @rule("duplicates-producer-retry", Severity.WARNING)
@@ -173,8 +173,8 @@ def application_resend(case: Case) -> Ruling:
     )
 
 
-_RETRIED = f"({_SAME_RECORD} AND NOT {IDENTIFIED})"
-_REPROCESSED = f"reprocessed AND NOT {_REDRIVEN} AND NOT {_RETRIED} AND aborted_copies = 0"
+RETRIED = f"({_SAME_RECORD} AND NOT {IDENTIFIED})"
+REPROCESSED = f"reprocessed AND NOT {REDRIVEN} AND NOT {RETRIED} AND aborted_copies = 0"
 
 
 @rule("duplicates-offset-rewind", Severity.WARNING)
@@ -186,7 +186,7 @@ def offset_rewind(case: Case) -> Ruling:
     copies of a message than the source does and the history is not known. Ruled out where no sink holds more copies than the
     source, or the history shows commits that only went forward.
     """
-    return reprocessing.rewind(case, _REPROCESSED)
+    return reprocessing.rewind(case, REPROCESSED)
 
 
 @rule("duplicates-crash-before-commit", Severity.WARNING)
@@ -200,7 +200,7 @@ def crash_before_commit(case: Case) -> Ruling:
     Ruled out where no sink holds more copies than the source, or a rewind, another group, failed commits, an eviction or a
     rebalance explains them.
     """
-    return reprocessing.crash(case, _REPROCESSED)
+    return reprocessing.crash(case, REPROCESSED)
 
 
 @rule("duplicates-poll-interval-exceeded", Severity.WARNING, needs=("commit_history",))
@@ -211,7 +211,7 @@ def poll_interval_exceeded(case: Case) -> Ruling:
     service's log says so, the same client came back afterwards, and the message lies above what was committed by then.
     Ruled out where no member that left came back, or it left sooner or later than that.
     """
-    return reprocessing.evicted(case, _REPROCESSED)
+    return reprocessing.evicted(case, REPROCESSED)
 
 
 @rule("duplicates-rebalance", Severity.WARNING, needs=("commit_history",))
@@ -223,7 +223,7 @@ def rebalance(case: Case) -> Ruling:
     then. Suspected where the session timeout is not known and it may have crashed. Ruled out where no change of members lies
     between the copies, or what changed was a crash or an eviction.
     """
-    return reprocessing.rebalanced(case, _REPROCESSED)
+    return reprocessing.rebalanced(case, REPROCESSED)
 
 
 @rule("duplicates-commit-failed", Severity.WARNING, needs=("commit_history",))
@@ -236,7 +236,7 @@ def commit_failed(case: Case) -> Ruling:
     and the service's log, which could hold failed commits, is not given. Ruled out where that log holds none, or no member
     changed between the copies.
     """
-    return reprocessing.commit_failed(case, _REPROCESSED)
+    return reprocessing.commit_failed(case, REPROCESSED)
 
 
 @rule("duplicates-second-group", Severity.WARNING, needs=("other_commits", "commit_history"))
@@ -248,7 +248,7 @@ def second_group(case: Case) -> Ruling:
     the other one within that group's. Ruled out where no other group committed past it, or this group's history explains the
     copy.
     """
-    return reprocessing.second_group(case, _REPROCESSED)
+    return reprocessing.second_group(case, REPROCESSED)
 
 
 @rule("duplicates-non-atomic-write", Severity.INFO, needs=("commit_history", "batches"), kind="risk")
@@ -259,4 +259,4 @@ def non_atomic_write(case: Case) -> Ruling:
     sink's batches are not transactional. Claims no copies of its own. Ruled out where nothing was read again, or the sink is
     written in transactions.
     """
-    return reprocessing.non_atomic(case, _REPROCESSED)
+    return reprocessing.non_atomic(case, REPROCESSED)

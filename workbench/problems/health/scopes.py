@@ -22,7 +22,7 @@ def scopes_from(config: Config, profile: str, named: Integration | None = None, 
         UsageError: the profile has no integration, or an option does not fit.
         ConfigError: a variable of an integration is not set.
     """
-    options = {"dialects": config.sections.get("dialects"), **options}
+    options = {**config.reading(), **options}
     if named is not None:
         return {named.name: scope_from(named, **options)}
     if options.get("source"):

@@ -97,11 +97,11 @@ def _ranges(draft: Draft, scope: Scope) -> dict[str, list[PartitionRange]]:
 def _sinks(sources: Sources, scope: Scope, draft: Draft, found: IdFrom) -> list[TopicSpec]:
     """What came to the sinks since the oldest waiting record was written."""
     times = [row["timestamp_ms"] for row in draft.tables["heads"].to_pylist() if row["timestamp_ms"]]  # type: ignore[union-attr]
-    if not scope.sinks or not times:
+    if not scope.sink_topics() or not times:
         return []
     id_from = IdFrom.parse(scope.sink_id_from) if scope.sink_id_from not in (None, "auto") else found
     out = []
-    for sink in scope.sinks:
+    for sink in scope.sink_topics():
         begun = {
             row["partition"]: row["offset"]
             for row in sources.cluster.offsets_at([sink], max(0, min(times) - _EARLIER_MS)).rows()

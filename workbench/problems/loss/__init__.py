@@ -26,6 +26,7 @@ from workbench.problems.loss.offsets import (
     skipped_forward,
     topic_recreated,
 )
+from workbench.problems.loss.outbox import outbox_unpublished
 from workbench.problems.loss.producer import error_ignored, queue_full
 from workbench.problems.loss.readers import commit_past_unprocessed, shared_group
 from workbench.problems.loss.refused import oversize, rejected_timestamp
@@ -37,13 +38,16 @@ from workbench.problems.loss.retention import (
     records_deleted,
     retention_overtook,
 )
+from workbench.problems.loss.targets import target_deleted, target_rejected
 from workbench.problems.loss.transactions import aborted_transaction, hanging_transaction
 from workbench.problems.loss.unwritten import dead_letter_write_failed
 from workbench.problems.macros import define_macros
 from workbench.problems.places import create_places
 from workbench.problems.rules import Case, Rule, Ruling
 from workbench.problems.scope import require_source
+from workbench.problems.stores import create_stores
 from workbench.report import Note, Report, Undecided
+from workbench.stores import is_store
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,7 +85,12 @@ RULES: tuple[Rule, ...] = (
     commit_before_processing,
     commit_past_unprocessed,
     shared_group,
+    target_rejected,
+    target_deleted,
+    outbox_unpublished,
 )
+# What can be said of a source that is a table: its rows are handed over, or not.
+OF_STORES = (outbox_unpublished, corrupt_record)
 
 # Optional columns that a capture for this problem holds beside coordinates, times and ids.
 WANT = frozenset({"aborted", "event", "key", "origin"})
@@ -123,7 +132,7 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
 def _with_epochs(sources: Sources, evidence: Evidence) -> Evidence:
     """The evidence with the leader epochs of the source: where each of its leaders began to write."""
     source = evidence.facts["source"]
-    if source in evidence.missing:
+    if source in evidence.missing or is_store(source):
         return evidence
     found = sources.cluster.epochs([source])
     tables, missing = dict(evidence.tables), dict(evidence.missing)
@@ -146,6 +155,7 @@ def examine(evidence: Evidence) -> Examination:
         report = standing.nothing_read(PROBLEM, ("sent", *ledger.DISPOSITIONS), evidence)
         return Examination(report, con, standing.NO_ROWS, evidence)
     create_places(con, evidence)
+    create_stores(con, evidence)
     define_macros(con, evidence)
     counts = ledger.build(con, evidence)
     case = _case(con, evidence, counts)
@@ -168,6 +178,8 @@ def _case(con: duckdb.DuckDBPyConnection, evidence: Evidence, counts: dict[str, 
 
 
 def _rule_on(item: Rule, case: Case) -> Ruling:
+    if is_store(case.facts["source"]) and item not in OF_STORES:
+        return Ruling()
     if (
         item.kind == "risk"
         or case.entries

@@ -7,6 +7,7 @@ import math
 from workbench.problems.loss import ledger
 from workbench.problems.loss.offsets import never_read
 from workbench.problems.loss.runs import scattered
+from workbench.problems.loss.targets import AT_TARGET, MAY_BE_GONE
 from workbench.problems.loss.unwritten import dead_letter_failed, dead_letters_unplaced
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
 from workbench.report import Severity
@@ -31,15 +32,16 @@ def consumer_dropped(case: Case) -> Ruling:
     """The consumer read the message, committed past it, and neither delivered nor dead-lettered it.
 
     Confirmed where the service's log holds an error for the message (of another kind than that its dead letter could not be
-    written), or by pattern: the missing messages share one event type or version, all messages of that type or version are
-    missing, others arrive, and chance would do this less often than once in a thousand; what the group's history shows it
-    never read is not claimed by pattern. Suspected where missing messages are scattered between delivered ones, as a dropping
-    handler leaves them. A long unbroken run is not claimed: a crash, a skipped offset or a reset looks like that. Ruled out
-    where nothing that the group committed past is missing.
+    written, or that a table refused it), or by pattern: the missing messages share one event type or version, all messages of
+    that type or version are missing, others arrive, and chance would do this less often than once in a thousand; what the
+    group's history shows it never read is not claimed by pattern, and where the sink is a table that does not say which rows
+    were deleted, a pattern makes it suspected only. Suspected where missing messages are scattered between delivered ones, as a
+    dropping handler leaves them. A long unbroken run is not claimed: a crash, a skipped offset or a reset looks like that.
+    Ruled out where nothing that the group committed past is missing.
     """
     if not case.count(_READ_PAST):
         return RULED_OUT
-    mine = f"{_READ_PAST} AND NOT {dead_letter_failed(case)}"
+    mine = f"{_READ_PAST} AND NOT {dead_letter_failed(case)} AND NOT {AT_TARGET}"
     logged = f"{mine} AND log_error IS NOT NULL"
     claims = [Claim("suspected" if dead_letters_unplaced(case) else "confirmed", logged)]
     case.con.execute("CREATE OR REPLACE TEMP TABLE dropped (attribute VARCHAR, value VARCHAR)")
@@ -49,7 +51,8 @@ def consumer_dropped(case: Case) -> Ruling:
             patterns.append(f"{column.replace('_', ' ')} {value}")
             case.con.execute("INSERT INTO dropped VALUES (?, ?)", [column, value])
         dropped = f"{column} IN (SELECT value FROM dropped WHERE attribute = '{column}')"
-        claims.append(Claim("confirmed", f"{mine} AND NOT ({passed_over}) AND {dropped}"))
+        pattern = f"{mine} AND NOT ({passed_over}) AND {dropped}"
+        claims += [Claim("confirmed", f"{pattern} AND NOT {MAY_BE_GONE}"), Claim("suspected", pattern)]
     claims.append(Claim("suspected", f"{mine} AND NOT log_dead AND {scattered(case)}"))
     reason = f"all messages of {', '.join(patterns)} are missing" if patterns else "they lie between delivered ones"
     if case.count(logged):

@@ -7,6 +7,4 @@ from __future__ import annotations
 
 LATER = {
     "loss-mirror-gap": "needs the second cluster",
-    "loss-target-rejected": "needs the target system's side",
-    "loss-target-deleted": "needs the target system's side",
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from workbench.evidence import Evidence
 from workbench.problems.standing import epoch_ms
+from workbench.problems.stores import store_facts
 
 if TYPE_CHECKING:
     import duckdb
@@ -138,9 +139,17 @@ def _define_commits(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
         )
         # A partition without a commit has not been committed past.
         past = "coalesce(r.offset < (SELECT c.committed_offset FROM commits c WHERE c.partition = r.partition), false)"
+    elif (handed_over := _handed_over(evidence)) is not None:
+        past = f"r.offset <= {handed_over}"
     else:
         past = "NULL::BOOLEAN"
     con.execute(f"CREATE OR REPLACE TEMP MACRO committed_past(r) AS {past}")
+
+
+def _handed_over(evidence: Evidence) -> int | None:
+    """The last row of a source table that was handed over; None where that is not known, or the source is a topic."""
+    found = store_facts(evidence.facts, evidence.facts["source"]).get("published_up_to")
+    return None if found is None else int(found)
 
 
 _SENT = """
@@ -252,7 +261,7 @@ def _count(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> dict[str, int 
     for disposition, n in con.execute("SELECT disposition, count(*) FROM messages GROUP BY disposition").fetchall():
         counts[disposition] += n
     ledger: dict[str, int | None] = {"sent": sum(counts.values()), **counts}
-    if "committed" not in evidence.tables:
+    if "committed" not in evidence.tables and _handed_over(evidence) is None:
         ledger["waiting"] = None
     return ledger
 

@@ -36,6 +36,8 @@ def scoped(scope: Scope) -> Scope:
     """
     from workbench.dialects import looks_like_dead_letter_topic
 
+    source = "" if scope.source in scope.stores else scope.source
+    scope = replace(scope, source=source, sinks=scope.sink_topics(), stores={})
     known = scope.topics()
     extra = [topic for topic in scope.topics_named if topic not in known]
     dead = tuple(topic for topic in extra if looks_like_dead_letter_topic(topic))
@@ -58,6 +60,7 @@ def collect_message(sources: Sources, scope: Scope, *, work_dir: Path, progress:
     subject = subject_of(scope)
     if subject.place and not scope.topics() and not scope.topics_named:
         scope = replace(scope, topics_named=(subject.place[0],))
+    stores = tuple(scope.stores)
     scope = scoped(scope)
     if subject.place and subject.place[0] not in scope.topics():
         raise UsageError(
@@ -67,6 +70,7 @@ def collect_message(sources: Sources, scope: Scope, *, work_dir: Path, progress:
 
     def read(sources: Sources, scope: Scope, readable: list[str], draft: Draft, **more: Any) -> None:
         draft_of.append(draft)
+        draft.missing |= dict.fromkeys(stores, "its rows are not searched for one message")
         draft.facts["subject"] = subject.facts(show_ids=scope.show_ids)
         plan = capture_plan(sources, scope, readable, draft, want=more["want"], progress=more["progress"])
         folder, told = more["work_dir"], more["progress"]

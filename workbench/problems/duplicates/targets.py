@@ -1,0 +1,36 @@
+"""Copies in a target that is a table: written twice, and nothing in the table refused it."""
+
+from __future__ import annotations
+
+from workbench.problems.duplicates.reprocessing import because
+from workbench.problems.duplicates.rules import REPROCESSED
+from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
+from workbench.report import Severity
+
+_IN_STORE = f"{REPROCESSED} AND topic IN (SELECT topic FROM stores)"
+# What the group's history says of a second reading; a copy of which it says nothing was written twice at one reading.
+_READ_AGAIN = because("by_admin OR back OR removed OR kind <> '' OR stuck OR refused OR second")
+
+
+@rule("duplicates-target-not-idempotent", Severity.WARNING)
+def target_not_idempotent(case: Case) -> Ruling:
+    """One reading of the message put several rows into the table, which has no unique key that would have refused them.
+
+    Confirmed where a sink is a table, an id stands in several of its rows, the source holds the message once, and the group's
+    history shows no second reading of it (a rewind, a crash, an eviction, a rebalance, failed commits, another group) between
+    the times of the rows. Suspected where that history is not known, or the rows have no times. Ruled out where no sink is a
+    table, no id stands in it twice, or a second reading explains the rows.
+    """
+    mine = f"{_IN_STORE} AND NOT {_READ_AGAIN}"
+    if not case.count(mine):
+        return RULED_OUT
+    certain = "timestamp_ms IS NOT NULL AND first_ms IS NOT NULL" if case.has("commit_history") else "false"
+    where = ", ".join(
+        row["topic"] for row in case.rows(f"SELECT DISTINCT topic FROM entries WHERE {mine} ORDER BY topic LIMIT 3")
+    )
+    return Ruling(
+        claims=(Claim("confirmed", f"{mine} AND {certain}"), Claim("suspected", mine)),
+        summary=f"{{count}} copies are rows of {where} that one reading of their message wrote: no unique key refused them.",
+        subject={"topic": str(case.facts["source"])},
+        tables=("records", *(("commit_history",) if case.has("commit_history") else ())),
+    )
