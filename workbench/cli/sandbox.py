@@ -34,7 +34,7 @@ def up(
         bool, typer.Option("--mock", help="librdkafka's mock broker, where Kafka cannot be had; it has no admin plane.")
     ] = False,
     parts: Annotated[
-        str, typer.Option("--with", help="What runs beside Kafka: prometheus, traces; joined by commas.")
+        str, typer.Option("--with", help="What runs beside Kafka: prometheus, traces, postgres; joined by commas.")
     ] = "",
     as_json: Json = False,
 ) -> None:
@@ -101,7 +101,12 @@ def incident(
     incidents.require(name)
     chosen = _broker_to_plant_in(bootstrap)
     cluster = None if bootstrap else _state().attach()
-    print(incidents.plant(name, chosen, seed, folder, cluster).to_json())
+    running = None if bootstrap else _state().status()
+    database = running.addresses.get("postgres") if running else None
+    truth = incidents.plant(name, chosen, seed, folder, cluster, database=database)
+    print(truth.to_json())
+    if "stores" in truth.options:
+        _say(f"Its tables: export WORKBENCH_CONFIG={truth.options['stores']['file']}")
 
 
 def _list_incidents(*, as_json: bool) -> None:

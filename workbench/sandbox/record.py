@@ -79,6 +79,12 @@ INCIDENT_OF = {
     "duplicates-partitioner-change": "partitioner-change",
     "duplicates-read-uncommitted": "read-uncommitted",
     "content-mismatch": "content-mismatch",
+    "loss-target-rejected": "target-rejected",
+    "loss-target-deleted": "target-deleted",
+    "duplicates-target-not-idempotent": "target-written-twice",
+    "outbox-unpublished": "outbox-skipped",
+    "outbox-published-twice": "outbox-republished",
+    "outbox-out-of-order": "outbox-overtaken",
     **{
         code: code
         for code in (

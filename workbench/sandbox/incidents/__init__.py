@@ -27,7 +27,9 @@ from workbench.sandbox.incidents import (  # noqa: F401 - planters register them
     loss_producer,
     loss_service,
     loss_transactions,
+    outbox,
     several,
+    target_tables,
 )
 from workbench.sandbox.incidents.registry import INCIDENTS, Incident
 from workbench.sandbox.incidents.truth import Truth
@@ -38,7 +40,15 @@ if TYPE_CHECKING:
 __all__ = ["INCIDENTS", "Incident", "Truth", "plant", "require"]
 
 
-def plant(name: str, bootstrap: str, seed: int = 0, folder: Path | None = None, cluster: Kafka | None = None) -> Truth:
+def plant(
+    name: str,
+    bootstrap: str,
+    seed: int = 0,
+    folder: Path | None = None,
+    cluster: Kafka | None = None,
+    *,
+    database: str | None = None,
+) -> Truth:
     """Plants an incident.
 
     Args:
@@ -47,12 +57,13 @@ def plant(name: str, bootstrap: str, seed: int = 0, folder: Path | None = None, 
         seed: of all choices but the suffix of the names.
         folder: for sent logs and service logs; by default a new temporary one.
         cluster: the same brokers as processes, for incidents that need to stop some.
+        database: address of a PostgreSQL for incidents with tables; None takes a file of SQLite.
 
     Raises:
         UsageError: there is no such incident; the hint names the nearest.
         SandboxError: the broker did not do what the incident needs.
     """
-    return require(name).plant(bootstrap, seed, folder, cluster)
+    return require(name).plant(bootstrap, seed, folder, cluster, database=database)
 
 
 def require(name: str) -> Incident:

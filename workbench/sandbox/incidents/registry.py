@@ -35,6 +35,7 @@ class Incident:
         nodes: how many brokers it needs; those of more than one are stopped and started, so it gets a cluster of its own.
         settings: of the brokers, without which it cannot be planted.
         files: it writes to the broker's own files, so it needs a sandbox that this machine runs.
+        tables: its source or sink is a table of a database.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Incident:
     nodes: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
     files: bool = False
+    tables: bool = False
 
     @property
     def special(self) -> bool:
@@ -58,10 +60,18 @@ class Incident:
 
     def to_dict(self) -> dict[str, Any]:
         """The incident as JSON types, without what plants it."""
-        shown = ("name", "problem", "summary", "expects", "clean", "nodes", "settings", "files")
+        shown = ("name", "problem", "summary", "expects", "clean", "nodes", "settings", "files", "tables")
         return {name: getattr(self, name) for name in shown}
 
-    def plant(self, bootstrap: str, seed: int = 0, folder: Path | None = None, cluster: Kafka | None = None) -> Truth:
+    def plant(
+        self,
+        bootstrap: str,
+        seed: int = 0,
+        folder: Path | None = None,
+        cluster: Kafka | None = None,
+        *,
+        database: str | None = None,
+    ) -> Truth:
         """Plants it on fresh topics.
 
         Args:
@@ -69,6 +79,7 @@ class Incident:
             cluster: the same as processes, where the incident needs to stop some.
             seed: of all choices but the suffix of the names, so that it can be planted again beside itself.
             folder: for sent logs and service logs; by default a new temporary one, made when one is written.
+            database: address of a PostgreSQL for incidents with tables; None takes a file of SQLite.
 
         Raises:
             SandboxError: the broker did not do what the incident needs.
@@ -76,7 +87,7 @@ class Incident:
         _require(self, bootstrap, cluster)
         chosen = folder or Path(tempfile.gettempdir()) / f"workbench-{self.name}-{uuid.uuid4().hex[:12]}"
         stage = scene(bootstrap, self.name, self.problem, seed, chosen)
-        stage.cluster = cluster
+        stage.cluster, stage.database = cluster, database
         if stage.rng.random() < 0.3:
             bystander(stage)
         return self.planter(stage)
@@ -107,12 +118,15 @@ def incident(
     nodes: int = 1,
     settings: Mapping[str, str] | None = None,
     files: bool = False,
+    tables: bool = False,
 ) -> Callable[[Planter], Planter]:
     """Registers a planter; the first line of its docstring is the incident's summary."""
 
     def register(planter: Planter) -> Planter:
         summary = (planter.__doc__ or "").strip().splitlines()[0]
-        INCIDENTS[name] = Incident(name, problem, summary, dict(expects or {}), planter, nodes, settings or {}, files)
+        INCIDENTS[name] = Incident(
+            name, problem, summary, dict(expects or {}), planter, nodes, settings or {}, files, tables
+        )
         return planter
 
     return register

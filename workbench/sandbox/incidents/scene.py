@@ -46,6 +46,7 @@ class Scene:
         writer: makes the messages.
         options: options of ``workbench check``, without those that are only known in the end.
         cluster: the brokers as processes, for planters that stop and start some.
+        database: address of a PostgreSQL for tables; None takes a file of SQLite.
     """
 
     bootstrap: str
@@ -64,6 +65,7 @@ class Scene:
     writer: Writer
     options: dict[str, Any] = field(default_factory=dict)
     cluster: Kafka | None = None
+    database: str | None = None
 
     def open(self, config: Mapping[str, str] | None = None, sink_config: Mapping[str, str] | None = None) -> None:
         """Makes the source and the sink."""

@@ -15,6 +15,7 @@ from workbench.sandbox.guard import Guard
 from workbench.sandbox.kafka import Kafka
 from workbench.sandbox.ports import free_ports
 from workbench.sandbox.processes import end, is_alive, uninterrupted
+from workbench.sandbox.stack.postgres import plan_postgres, require_postgres
 from workbench.sandbox.stack.prometheus import name_targets, plan_prometheus, require_prometheus
 from workbench.sandbox.stack.service import ServicePlan, launch, port_was_taken, wait_until_ready
 from workbench.sandbox.stack.traces import PORTS, jaeger_program, plan_traces
@@ -22,8 +23,10 @@ from workbench.sandbox.stack.traces import PORTS, jaeger_program, plan_traces
 if TYPE_CHECKING:
     import psutil
 
-PARTS = ("prometheus", "traces")
+PARTS = ("prometheus", "traces", "postgres")
+DEFAULT_PARTS = ("prometheus", "traces")
 ATTEMPTS = 3
+_PART_OF = {"alertmanager": "prometheus", "jaeger": "traces", "otlp-file": "traces"}
 
 
 class Stack:
@@ -45,13 +48,13 @@ class Stack:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """``prometheus``, ``alertmanager``, ``jaeger``, ``otlp_http``, ``otlp_grpc``, ``otlp_file``: those there are."""
+        """``prometheus``, ``alertmanager``, ``jaeger``, ``otlp_http``, ``otlp_grpc``, ``otlp_file``, ``postgres``: what runs."""
         return {name: address for plan in self.plans.values() for name, address in plan.addresses.items()}
 
     @property
     def parts(self) -> set[str]:
         """Which of ``PARTS`` it has."""
-        return {"prometheus" if name in {"prometheus", "alertmanager"} else "traces" for name in self.plans}
+        return {_PART_OF.get(name, name) for name in self.plans}
 
     def scrape_kafka(self, kafka: Kafka) -> None:
         """Prometheus scrapes the nodes that carry the JMX exporter."""
@@ -136,15 +139,17 @@ def require_parts(parts: Sequence[str], *, say: Callable[[str], None] | None = N
     """
     for part in parts:
         if part not in PARTS:
-            raise UsageError(f"The sandbox has no part {part!r}.", hint=f"It has {' and '.join(PARTS)}.")
+            raise UsageError(f"The sandbox has no part {part!r}.", hint=f"It has {', '.join(PARTS)}.")
     if "prometheus" in parts:
         require_prometheus()
     if "traces" in parts:
         jaeger_program(say=say)
+    if "postgres" in parts:
+        require_postgres()
 
 
 def start_stack(
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] = DEFAULT_PARTS,
     kafka: Kafka | None = None,
     folder: Path | None = None,
     settings: Mapping[str, str] | None = None,
@@ -156,7 +161,7 @@ def start_stack(
     They die with this process, however it ends; ``Stack.release`` lets them live on.
 
     Args:
-        parts: ``prometheus`` (with Alertmanager), ``traces`` (Jaeger; an OTLP file where there is no Go).
+        parts: ``prometheus`` (with Alertmanager), ``traces`` (Jaeger; an OTLP file where there is no Go), ``postgres``.
         kafka: the cluster whose nodes Prometheus scrapes, started with ``metrics=True``.
         folder: kept; by default a temporary one that goes with the services.
         settings: ``rules``: a folder of rule files instead of the repository's.
@@ -217,4 +222,6 @@ def _plans(
 ) -> Sequence[ServicePlan]:
     if part == "prometheus":
         return plan_prometheus(folder, free_ports(2), settings)
+    if part == "postgres":
+        return [plan_postgres(folder, *free_ports(1))]
     return [plan_traces(folder, free_ports(PORTS), say=say)]

@@ -28,13 +28,14 @@ class ServicePlan:
     """A process that is no broker.
 
     Attributes:
-        name: ``prometheus``, ``alertmanager``, ``jaeger`` or ``otlp-file``.
+        name: ``prometheus``, ``alertmanager``, ``jaeger``, ``otlp-file`` or ``postgres``.
         command: its command line.
         mark: a word of that command line that no other process has.
         folder: where its configuration, data and log are.
-        ready: an address that answers 200 once the service works.
+        ready: an address that answers 200 once the service works, or one of a database.
         addresses: what users are told: name -> address.
         environment: variables it gets besides ours.
+        user: the account it runs as; None is ours.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ServicePlan:
     ready: str
     addresses: Mapping[str, str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
 
     @property
     def log_file(self) -> Path:
@@ -76,6 +78,7 @@ def launch(plan: ServicePlan) -> psutil.Popen:
             start_new_session=True,
             cwd=plan.folder,
             env={**os.environ, **plan.environment},
+            user=plan.user,
         )
 
 
@@ -112,11 +115,24 @@ def _listens(process: psutil.Process, address: str) -> bool:
 
 
 def _answers(address: str) -> bool:
+    if address.startswith("postgresql:"):
+        return _takes_logins(address)
     try:
         # On loopback no proxy of the environment is asked.
         return httpx.get(address, timeout=2, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def _takes_logins(address: str) -> bool:
+    """Whether a database takes connections; it listens some time before it does."""
+    import adbc_driver_postgresql.dbapi as driver
+
+    try:
+        driver.connect(address).close()
+    except driver.Error:
+        return False
+    return True
 
 
 def failure(plan: ServicePlan, what: str) -> SandboxError:
