@@ -6,7 +6,7 @@ from workbench.capture.match import Match
 from workbench.capture.parts import interrupted_spec
 from workbench.capture.preflight import Estimate, estimate
 from workbench.capture.readers import load_ahead
-from workbench.capture.sampling import sample
+from workbench.capture.sampling import decoded_sample, sample
 from workbench.capture.scan import Capture, ScanProgress, capture
 from workbench.capture.schema import BATCHES, CAPTURE, OUTCOME, RAW, capture_schema
 from workbench.capture.spec import WANTABLE, CaptureSpec, IdFrom, Limits, PartitionRange, TopicSpec
@@ -30,6 +30,7 @@ __all__ = [
     "capture_schema",
     "check_expression",
     "check_predicate",
+    "decoded_sample",
     "estimate",
     "interrupted_spec",
     "load_ahead",

@@ -37,6 +37,7 @@ class Job:
         owner: the capture's folder, held while lanes run.
         folder: where parts go.
         used: what earlier runs have read, against the limits.
+        registry: where the schemas are that records name.
     """
 
     settings: Mapping[str, Any]
@@ -45,6 +46,7 @@ class Job:
     owner: Path
     folder: Path
     used: Sequence[Segment] = ()
+    registry: Mapping[str, Any] | None = None
 
 
 class Interrupts:
@@ -92,6 +94,7 @@ def run(job: Job, lanes: Sequence[Lane], interrupts: Interrupts, told: Told) -> 
             budget=budget,
             stopped=stopped,
             told=told,
+            registry=job.registry,
         )
     elif lanes:
         _run_processes(job, lanes, interrupts, told)
@@ -123,6 +126,7 @@ def _start(job: Job, lane: Lane, lanes: int) -> subprocess.Popen[bytes]:
     # Settings hold secrets: they go through a pipe, never onto a command line or into a file.
     message = {
         "settings": dict(job.settings),
+        "registry": dict(job.registry) if job.registry else None,
         "spec": job.spec.to_json(),
         "rounds": [[dataclasses.asdict(part) for part in ranges] for ranges in lane.rounds],
         "kind": job.kind,

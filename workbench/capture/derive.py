@@ -6,7 +6,7 @@ message is data here: it meets SQL as columns of a registered table, never as te
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from workbench.capture.expressions import mentions, quoted
 from workbench.capture.origins import ALWAYS, origin_columns, with_payloads
 from workbench.capture.schema import RAW, capture_schema, header_lists
 from workbench.capture.spec import CaptureSpec, IdFrom, TopicSpec
+from workbench.sources.formats import Decoder
 
 LONGEST_ID = 512
 ROWS_A_QUERY = 16_384
@@ -78,7 +79,7 @@ class Plan:
 class Deriver:
     """Turns raw batches of one topic into rows of the capture schema; owns one DuckDB connection."""
 
-    def __init__(self, spec: CaptureSpec, topic: TopicSpec) -> None:
+    def __init__(self, spec: CaptureSpec, topic: TopicSpec, registry: Mapping[str, Any] | None = None) -> None:
         from workbench.dialects import own_dialects
         from workbench.evidence import connect_duckdb
 
@@ -87,9 +88,11 @@ class Deriver:
         self._queries = [capture_query(self.plan, trusting=trusting) for trusting in (True, False)]
         self._con = connect_duckdb(threads=1, memory_limit="1GB")
         self._dialects = own_dialects(spec.dialects)
+        self._decoder = Decoder(topic.value_format, topic.key_format, registry)
 
     def close(self) -> None:
-        """Frees the connection."""
+        """Frees the connections."""
+        self._decoder.close()
         self._con.close()
 
     def __call__(self, batches: Sequence[Any]) -> Any:
@@ -107,8 +110,9 @@ class Deriver:
 
     def _derived(self, raw: Any) -> Any:
         names, contents = header_lists(raw["headers"].combine_chunks())
-        self._con.register("raw", _prepared(raw, names, contents, as_text=self.plan.needs_json))
+        self._con.register("raw", self._prepared(raw, names, contents, self.plan))
         columns = _taken_over(raw, names, self.plan) | self._computed()
+        columns["schema_id"] = self._decoder.schema_ids(_array(raw["value"]))
         columns["message_id"] = self._second_look(raw, columns["message_id"])
         if "event" in self.plan.spec.want:
             columns |= event_columns(names, contents, columns)
@@ -137,9 +141,27 @@ class Deriver:
             return ids
         plan = Plan(CaptureSpec(topics=(), want=frozenset()), replace(self.plan.topic, id_from=one))
         names, contents = header_lists(some["headers"].combine_chunks())
-        self._con.register("raw", _prepared(some, names, contents, as_text=plan.needs_json))
+        self._con.register("raw", self._prepared(some, names, contents, plan))
         found = self._con.sql(capture_query(plan)).to_arrow_table()["message_id"]
         return pc.replace_with_mask(_array(ids), _array(missing), _array(found))
+
+    def _prepared(self, raw: Any, names: Any, contents: Any, plan: Plan) -> Any:
+        """The raw table as the query names it: contents apart from what expressions of users may name."""
+        columns = {name: raw[name] for name in ("topic", "partition", "offset", "timestamp_ms", "timestamp_type")}
+        return pa.table(
+            {
+                **columns,
+                "raw_key": self._decoder.keys(_array(raw["key"])),
+                "raw_value": raw["value"],
+                "raw_text": self._texts(raw["value"]) if plan.needs_json else pa.nulls(raw.num_rows, pa.string()),
+                "names": names,
+                "contents": contents,
+            }
+        )
+
+    def _texts(self, values: Any) -> Any:
+        decoded = self._decoder.texts(_array(values))
+        return _text(values) if decoded is None else decoded
 
     def _computed(self) -> dict[str, Any]:
         import duckdb
@@ -195,22 +217,6 @@ def _taken_over(raw: Any, names: Any, plan: Plan) -> dict[str, Any]:
         "is_aborted": pc.fill_null(raw["is_aborted"], fill_value=False) if "aborted" in want else None,
     }
     return out | ({"value": raw["value"], "headers": raw["headers"]} if spec.include_values else {})
-
-
-def _prepared(raw: Any, names: Any, contents: Any, *, as_text: bool) -> Any:
-    """The raw table as the query names it: contents apart from what expressions of users may name."""
-    text = _text(raw["value"]) if as_text else pa.nulls(raw.num_rows, pa.string())
-    columns = {name: raw[name] for name in ("topic", "partition", "offset", "timestamp_ms", "timestamp_type")}
-    return pa.table(
-        {
-            **columns,
-            "raw_key": raw["key"],
-            "raw_value": raw["value"],
-            "raw_text": text,
-            "names": names,
-            "contents": contents,
-        }
-    )
 
 
 def _text(values: Any) -> Any:

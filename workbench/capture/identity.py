@@ -8,6 +8,7 @@ from typing import Any
 
 from workbench.capture.spec import IdFrom
 from workbench.errors import UsageError
+from workbench.sources.formats import schema_id_of
 
 # In the order in which they are preferred; ``json:$.id`` is a CloudEvents id only beside ``$.specversion``.
 CANDIDATES = (
@@ -35,7 +36,8 @@ def resolve_id_from(batch: Any, topic: str = "the topic") -> IdFrom:
     Raises:
         UsageError: no record has any of them; the hint shows what the sample contains.
     """
-    records = [(_headers(row), _document(row["value"])) for row in batch.select(["headers", "value"]).to_pylist()]
+    rows = batch.select(["headers", "value"]).to_pylist()
+    records = [(_headers(row), _document(row["value"])) for row in rows]
     shares = {one: sum(_has(one, *record) for record in records) / max(1, len(records)) for one in CANDIDATES}
     for one, share in shares.items():
         if share >= ENOUGH:
@@ -43,7 +45,11 @@ def resolve_id_from(batch: Any, topic: str = "the topic") -> IdFrom:
     best = max(CANDIDATES, key=lambda one: shares[one])
     if shares[best] > 0:
         return best
-    raise UsageError(f"No message ids were found in {topic}.", hint=_what_is_there(records))
+    hint = _what_is_there(records)
+    framed = sum(schema_id_of(row["value"]) is not None for row in rows)
+    if framed:
+        hint = f"{framed} of {len(rows)} values name a schema and were not decoded; does the profile name the registry? {hint}"
+    raise UsageError(f"No message ids were found in {topic}.", hint=hint)
 
 
 def _headers(row: dict[str, Any]) -> dict[str, bytes | None]:

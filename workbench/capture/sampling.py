@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workbench.capture.reader import ClientReader, consumer_settings
 from workbench.capture.schema import RAW
 from workbench.capture.spec import PartitionRange
+from workbench.sources.formats import Decoder
 
 EVERYTHING = {"timestamp", "key", "value", "headers", "leader_epoch"}
 
@@ -47,6 +49,25 @@ def sample(
         # The tails hold only markers, or what compaction left of them: look further back.
         found = _read(client_settings, _tails(filled, each * 50), timeout_seconds)
     return found.slice(0, records)
+
+
+def decoded_sample(batch: Any, formats: tuple[str, str], registry: Mapping[str, Any] | None) -> Any:
+    """A sample with the values that are not JSON as JSON; those that cannot be decoded stay as they are.
+
+    Args:
+        batch: of ``sample``.
+        formats: of values and of keys.
+        registry: where the schemas are that records name.
+    """
+    decoder = Decoder(*formats, registry)
+    try:
+        texts = decoder.texts(batch["value"].combine_chunks())
+    finally:
+        decoder.close()
+    if texts is None:
+        return batch
+    values = pc.coalesce(texts.cast(pa.binary()), batch["value"])
+    return batch.set_column(batch.schema.get_field_index("value"), "value", values)
 
 
 def _tails(ranges: Sequence[PartitionRange], offsets: int) -> list[PartitionRange]:

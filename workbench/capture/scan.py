@@ -74,6 +74,7 @@ def capture(
     spec: CaptureSpec,
     folder: Path,
     progress: Callable[[ScanProgress], None] | None = None,
+    registry: Mapping[str, Any] | None = None,
 ) -> Capture:
     """Reads the ranges of a spec into Parquet files in a folder.
 
@@ -87,6 +88,7 @@ def capture(
         spec: what to read.
         folder: new, empty, or of an earlier call with the same spec.
         progress: called a few times a second.
+        registry: where the schemas are that records name.
 
     Raises:
         UsageError: the folder holds another capture, or one that is running.
@@ -97,7 +99,7 @@ def capture(
     folder = folder.absolute()
     interrupts = Interrupts()
     with owned(folder), interrupts.caught():
-        scan = _Scan(client_settings, spec, folder, prepare(folder, spec), interrupts, progress)
+        scan = _Scan(client_settings, spec, folder, prepare(folder, spec), interrupts, progress, registry)
         if not scan.manifest["complete"]:
             scan.run()
         return scan.result()
@@ -111,6 +113,7 @@ class _Scan:
     manifest: dict[str, Any]
     interrupts: Interrupts
     progress: Callable[[ScanProgress], None] | None
+    registry: Mapping[str, Any] | None
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -135,7 +138,7 @@ class _Scan:
         todo = remaining(ranges, done)
         lanes = divide(todo, process_count(self.spec, sum(part.offsets for part in todo)))
         limited = self.spec if kind == "records" else _without_counts(self.spec)
-        job = Job(self.settings, limited, kind, self.folder, parts.folder, done)
+        job = Job(self.settings, limited, kind, self.folder, parts.folder, done, self.registry)
         run(job, lanes, self.interrupts, self._told(step, done, sum(part.offsets for part in ranges)))
 
     def _told(self, step: str, done: Sequence[Segment], total: int) -> Callable[[int, int, int], None]:

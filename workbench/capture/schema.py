@@ -81,6 +81,7 @@ CAPTURE = pa.schema(
         ("dialect", pa.string()),
         ("replay_count", pa.int32()),
         ("app_version", pa.string()),
+        ("schema_id", pa.int32()),
     ]
 )
 

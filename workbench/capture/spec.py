@@ -92,6 +92,7 @@ class TopicSpec:
         id_from: where its ids are.
         partitions: what to read of it.
         others: where to look for the id of a record that has none there, in this order.
+        value_format, key_format: what its records are written with; see ``sources.formats``.
     """
 
     topic: str
@@ -99,6 +100,8 @@ class TopicSpec:
     id_from: IdFrom
     partitions: tuple[PartitionRange, ...]
     others: tuple[IdFrom, ...] = ()
+    value_format: str = "auto"
+    key_format: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,8 @@ class CaptureSpec:
                 IdFrom(**item["id_from"]),
                 tuple(PartitionRange(**part) for part in item["partitions"]),
                 tuple(IdFrom(**one) for one in item["others"]),
+                item["value_format"],
+                item["key_format"],
             )
             for item in data["topics"]
         )

@@ -90,6 +90,7 @@ def run_lane(
     budget: Budget,
     stopped: Callable[[], bool],
     told: Told,
+    registry: Mapping[str, Any] | None = None,
 ) -> None:
     """Reads a lane into parts in ``folder``; what was read when it is stopped is written.
 
@@ -103,7 +104,7 @@ def run_lane(
         with _without_gc(), _quick_switches(needed=reader.name == "client"):
             for ranges in lane.rounds:
                 if not stopped() and not budget.spent():
-                    with _deriving(spec, topics[ranges[0].topic], kind) as (derive, want):
+                    with _deriving(spec, topics[ranges[0].topic], kind, registry) as (derive, want):
                         flusher = _Flusher(Parts(folder), ranges, derive)
                         _run_round(reader, want, ranges, flusher, budget=budget, stopped=stopped, told=told)
     finally:
@@ -140,12 +141,14 @@ def _within(chunk: Chunk, records: int | None) -> Chunk:
 
 
 @contextmanager
-def _deriving(spec: CaptureSpec, topic: TopicSpec, kind: Kind) -> Iterator[tuple[Derive, set[str]]]:
+def _deriving(
+    spec: CaptureSpec, topic: TopicSpec, kind: Kind, registry: Mapping[str, Any] | None
+) -> Iterator[tuple[Derive, set[str]]]:
     """(what makes rows of raw batches, the raw columns that it needs)."""
     if kind != "records":
         yield _coordinates, set()
         return
-    deriver = Deriver(spec, topic)
+    deriver = Deriver(spec, topic, registry)
     try:
         yield deriver, deriver.plan.raw_columns
     finally:

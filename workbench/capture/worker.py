@@ -60,6 +60,7 @@ def _run(job: dict[str, Any], stop: threading.Event) -> None:
                 budget=budget,
                 stopped=stop.is_set,
                 told=told,
+                registry=job["registry"],
             )
 
 

@@ -43,6 +43,10 @@ class ScopeOptions:
         str | None, typer.Option(help="auto, header:NAME, json:$.path, key or coordinates [default: auto].")
     ] = None
     sink_id_from: Annotated[str | None, typer.Option(help="The same for sinks and dead letters.")] = None
+    value_format: Annotated[
+        str | None, typer.Option(help="auto, json, avro, avro:FILE, protobuf, json-schema, text, integer, raw [auto].")
+    ] = None
+    key_format: Annotated[str | None, typer.Option(help="The same for keys [auto].")] = None
     since: Annotated[str | None, typer.Option(help="ISO time, or 15m, 2h, 3d ago.")] = None
     until: Annotated[str | None, typer.Option(help="ISO time, or 15m, 2h, 3d ago.")] = None
     expected_latency: Annotated[str | None, typer.Option(help="How long a message may take [default: 5m].")] = None

@@ -34,7 +34,10 @@ def up(
         bool, typer.Option("--mock", help="librdkafka's mock broker, where Kafka cannot be had; it has no admin plane.")
     ] = False,
     parts: Annotated[
-        str, typer.Option("--with", help="What runs beside Kafka: prometheus, traces, postgres; joined by commas.")
+        str,
+        typer.Option(
+            "--with", help="What runs beside Kafka: prometheus, traces, postgres, registry; joined by commas."
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:

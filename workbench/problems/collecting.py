@@ -23,6 +23,7 @@ from workbench.capture import (
     capture,
     check_expression,
     check_predicate,
+    decoded_sample,
     estimate,
     load_ahead,
     resolve_id_from,
@@ -30,6 +31,7 @@ from workbench.capture import (
 )
 from workbench.capture.identity import ALTERNATIVES
 from workbench.capture.spec import Role
+from workbench.capture.undecoded import undecoded
 from workbench.errors import AccessDenied, SourceError, UsageError
 from workbench.evidence import Evidence, Parquet
 from workbench.problems.stores import read_stores
@@ -229,13 +231,15 @@ def _read_records(
     spec = capture_plan(sources, scope, readable, draft, want=want, progress=progress)
     progress(estimate(spec, draft.tables["offsets"]))
     progress("scanning " + ", ".join(readable))
-    captured = capture(sources.cluster.client_settings(), spec, work_dir / "records", progress)
+    captured = capture(sources.cluster.client_settings(), spec, work_dir / "records", progress, sources.registry)
     draft.tables["records"] = Parquet(captured.files, captured.schema)
     draft.tables["scan"] = captured.outcome
     if captured.reader != "client":
         draft.tables["batches"] = Parquet(captured.batches, BATCHES)
     if "client" in captured.reader:
         draft.missing["batches"] = f"the client library read, which does not show them: {captured.why_client}"
+    not_decoded = undecoded(captured.files, sources.registry)
+    draft.facts |= {"undecoded": not_decoded} if not_decoded else {}
     draft.facts |= {
         "reader": captured.reader,
         "truncated": captured.truncated,
@@ -247,11 +251,17 @@ def capture_plan(
     sources: Sources, scope: Scope, readable: list[str], draft: Draft, *, want: frozenset[str], progress: Progress
 ) -> CaptureSpec:
     """What a scope's records are read as: every topic with its role, its ids and the offsets of the window."""
-    settings = sources.cluster.client_settings()
     ranges = _ranges(sources, scope, readable, draft)
-    ids = _identities(settings, scope, ranges, draft, progress)
+    ids = _identities(sources, scope, ranges, draft, progress)
     specs = tuple(
-        TopicSpec(topic, _role(scope, topic), ids[topic], tuple(ranges[topic]), _others(scope, topic, ids[topic]))
+        TopicSpec(
+            topic,
+            _role(scope, topic),
+            ids[topic],
+            tuple(ranges[topic]),
+            _others(scope, topic, ids[topic]),
+            *scope.formats_of(topic),
+        )
         for topic in readable
     )
     return CaptureSpec(
@@ -324,7 +334,7 @@ def _others(scope: Scope, topic: str, chosen: IdFrom) -> tuple[IdFrom, ...]:
 
 
 def _identities(
-    settings: dict[str, Any], scope: Scope, ranges: dict[str, list[PartitionRange]], draft: Draft, progress: Progress
+    sources: Sources, scope: Scope, ranges: dict[str, list[PartitionRange]], draft: Draft, progress: Progress
 ) -> dict[str, IdFrom]:
     """How each topic's ids are found; ``auto`` looks at a sample, and a topic without records follows the source."""
     progress("looking at a sample")
@@ -336,7 +346,9 @@ def _identities(
             out[topic] = IdFrom.parse(asked)
         else:
             by_other = bool(scope.key or scope.trace or scope.at)  # what is looked for needs no id
-            out[topic] = _found(settings, topic, parts, fallback, lenient=by_other or topic != scope.source)
+            batch = sample(sources.cluster.client_settings(), parts)
+            batch = decoded_sample(batch, scope.formats_of(topic), sources.registry)
+            out[topic] = _found(batch, topic, fallback, lenient=by_other or topic != scope.source)
         fallback = fallback or out[topic]
     first = scope.source if scope.source in out else next(iter(out))
     draft.facts["id_from"] = str(out[first])
@@ -344,10 +356,7 @@ def _identities(
     return out
 
 
-def _found(
-    settings: dict[str, Any], topic: str, ranges: list[PartitionRange], fallback: IdFrom | None, *, lenient: bool
-) -> IdFrom:
-    batch = sample(settings, ranges)
+def _found(batch: Any, topic: str, fallback: IdFrom | None, *, lenient: bool) -> IdFrom:
     if batch.num_rows == 0:
         return fallback or IdFrom.parse("json:$.messageId")
     try:

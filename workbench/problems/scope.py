@@ -15,6 +15,7 @@ from workbench.errors import UsageError
 from workbench.stores import Store, is_store, store_of
 
 ISOLATION_LEVELS = ("read_committed", "read_uncommitted")
+FORMATS = ("auto", "json", "avro", "protobuf", "json-schema", "text", "integer", "raw")
 Reader = Literal["auto", "wire", "client"]
 
 
@@ -51,6 +52,9 @@ class Scope:
         show_ids: do not hash ids that look like personal data.
         dialects: the user's own dead-letter dialects, as in ``[dialects.NAME]``.
         stores: the source and sinks that are no topics, by their names.
+        value_format, key_format: what records are written with: auto, json, avro, avro:FILE, protobuf, json-schema, text,
+            integer, raw.
+        formats: topic -> value format, and ``TOPIC:key`` -> key format, where a topic differs.
     """
 
     source: str = ""
@@ -87,6 +91,13 @@ class Scope:
     show_ids: bool = False
     dialects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stores: Mapping[str, Store] = field(default_factory=dict)
+    value_format: str = "auto"
+    key_format: str = "auto"
+    formats: Mapping[str, str] = field(default_factory=dict)
+
+    def formats_of(self, topic: str) -> tuple[str, str]:
+        """What a topic's values and keys are written with."""
+        return self.formats.get(topic, self.value_format), self.formats.get(f"{topic}:key", self.key_format)
 
     def topics(self) -> tuple[str, ...]:
         """All topics of the scope, the source first, each once."""
@@ -179,8 +190,9 @@ def _from_integration(integration: Integration) -> dict[str, Any]:
         "where": integration.where,
         "expected_latency": integration.expected_latency,
         "horizon": integration.horizon,
+        "formats": integration.formats,
     }
-    return {name: value for name, value in raw.items() if value not in ("", (), None)}
+    return {name: value for name, value in raw.items() if value not in ("", (), None, {})}
 
 
 def _field(name: str, value: Any, now: datetime) -> tuple[str, Any]:
@@ -256,6 +268,10 @@ def _check(scope: Scope) -> None:
         )
     if scope.expected_latency_seconds < 0 or scope.horizon_seconds < 0:
         raise UsageError("--expected-latency and --horizon must not be negative.")
+    for option in ("value_format", "key_format"):
+        _check_format(getattr(scope, option), f"--{option.replace('_', '-')}")
+    for topic, name in scope.formats.items():
+        _check_format(name, f"formats.{topic}")
     roles: dict[str, str] = {}
     named = (("source", (scope.source,)), ("sink", scope.sinks), ("retry-topic", scope.retry_topics))
     for role, topics in (*named, ("dead-letters", scope.dead_letters)):
@@ -265,6 +281,14 @@ def _check(scope: Scope) -> None:
                     f"Topic {topic} is given as --{roles[topic]} and as --{role}.", hint="Give each topic one role."
                 )
     _check_stores(scope)
+
+
+def _check_format(name: str, option: str) -> None:
+    if name in FORMATS or re.fullmatch(r"avro:.+", name):
+        return
+    near = difflib.get_close_matches(name, FORMATS, 1)
+    hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(FORMATS)}, and avro:FILE.avsc."
+    raise UsageError(f"{option} is {name!r}.", hint=hint)
 
 
 def _check_stores(scope: Scope) -> None:

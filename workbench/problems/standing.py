@@ -102,6 +102,11 @@ def notes(case: Case) -> Iterable[Note]:
             yield Note("lines-skipped", f"{count:,} lines of the {name} were skipped: {reason}.")
     for name, said in (case.facts.get("stores") or {}).items():
         yield from _store_notes(name, said)
+    for one in case.facts.get("undecoded") or ():
+        yield Note(
+            "undecoded",
+            f"{one['records']:,} records of {one['topic']} with schema {one['schema_id']} cannot be decoded: {one['why']}.",
+        )
     for subject, why in sorted(case.evidence.missing.items()):
         yield Note("not-collected", f"{subject}: {why}.")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from workbench.errors import SandboxError
 from workbench.sandbox.paths import cache_dir
-from workbench.sandbox.pinned import AGENT, PINNED
+from workbench.sandbox.pinned import AGENT, PINNED, REGISTRY
 
 KAFKA_VERSION = "4.4.0"
 PARALLEL_DOWNLOADS = 6
@@ -55,6 +55,16 @@ def jmx_agent(*, say: Callable[[str], None] | None = None) -> Path:
     return jar
 
 
+def registry_archive(*, say: Callable[[str], None] | None = None) -> Path:
+    """Gives the archive of Apicurio Registry, fetching it first where the cache has none.
+
+    Raises:
+        SandboxError: it differs from its checksum, or cannot be fetched.
+    """
+    (archive,) = _jars(cache_dir() / "registry", REGISTRY, "Apicurio Registry: 1 archive, about 160 MB", say)
+    return archive
+
+
 def _jars(folder: Path, pinned: Mapping[str, str], what: str, say: Callable[[str], None] | None) -> list[Path]:
     """The pinned jars in a folder, in their order; fetched where one is missing or is not what was pinned."""
     if _missing_or_changed(folder, pinned):
@@ -65,8 +75,9 @@ def _jars(folder: Path, pinned: Mapping[str, str], what: str, say: Callable[[str
 
 
 def _file_name(coordinate: str) -> str:
-    _, artifact, version = coordinate.split(":")
-    return f"{artifact}-{version}.jar"
+    _, artifact, version, *rest = coordinate.split(":")
+    packaging, classifier = rest or ("jar", "")
+    return f"{artifact}-{version}{'-' + classifier if classifier else ''}.{packaging}"
 
 
 def _missing_or_changed(folder: Path, pinned: Mapping[str, str]) -> list[str]:
@@ -110,14 +121,14 @@ def _download(staging: Path, coordinate: str) -> Path:
     except ModuleNotFoundError as error:
         hint = "pip install 'kafka-integration-workbench[sandbox]'"
         raise SandboxError(f"Fetching Kafka needs the package {error.name}.", hint=hint) from error
-    group, artifact, version = coordinate.split(":")
+    group, artifact, version, *rest = coordinate.split(":")
     last: Exception | None = None
     for attempt in range(3):
         # jgo writes straight to the final name: with a repository of its own a retry starts clean.
         repository = staging / f"{artifact}-{attempt}"
         try:
             context = MavenContext(repo_cache=repository, timeout=TIMEOUT_SECONDS)
-            return Path(context.project(group, artifact).at_version(version).artifact().resolve())
+            return Path(context.project(group, artifact).at_version(version).artifact(*reversed(rest)).resolve())
         # jgo lets through whatever requests, the file system or its parser raise.
         except Exception as error:  # noqa: BLE001
             last = error

@@ -12,6 +12,11 @@ AGENT: dict[str, str] = {
     "io.prometheus.jmx:jmx_prometheus_javaagent:1.0.1": "7d61f737fd661610ccc14aea79764faa1ea94a340cbc8f0029b3d2edea3d80c1",
 }
 
+# A schema registry with Confluent's API: group, artifact, version, packaging, classifier.
+REGISTRY: dict[str, str] = {
+    "io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all": "8bc6751c76d963734224b01d5e7f84ccb3cb61c87d3bd77c36c35f10a5cbed63",
+}
+
 PINNED: dict[str, dict[str, str]] = {
     "4.4.0": {
         "at.yawk.lz4:lz4-java:1.11.2": "8a7458657938e9b692224db83aac458c13abd7a59ab75c3d3b08bd2233a646a2",

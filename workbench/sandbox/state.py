@@ -117,6 +117,7 @@ class Sandbox:
             "WORKBENCH_SANDBOX_PROMETHEUS": found.get("prometheus"),
             "WORKBENCH_SANDBOX_JAEGER": found.get("jaeger"),
             "WORKBENCH_SANDBOX_POSTGRES": found.get("postgres"),
+            "WORKBENCH_SANDBOX_REGISTRY": found.get("registry"),
             "WORKBENCH_SANDBOX_TRACES": "otlp-file" if "otlp_file" in found else None,
             "WORKBENCH_SANDBOX_SPANS": found.get("otlp_file"),
             "OTEL_EXPORTER_OTLP_ENDPOINT": found.get("otlp_http"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -23,12 +24,14 @@ class Sources:
         cluster: Kafka itself.
         prometheus: its metrics; not asked until something needs them.
         traces: a trace store or a file of spans.
+        registry: where schemas are, as the profile says it.
         logs, history: not in this version.
     """
 
     cluster: Cluster
     prometheus: Prometheus | None = None
     traces: Traces | None = None
+    registry: Mapping[str, Any] | None = None
     logs: Any = None
     history: Any = None
 
@@ -67,4 +70,4 @@ def connect(profile: Profile, timeout_seconds: float = 15) -> Sources:
     prometheus = Prometheus(profile.prometheus) if profile.prometheus else None
     cluster = Cluster(profile, timeout_seconds)
     cluster.info()
-    return Sources(cluster, prometheus=prometheus, traces=traces)
+    return Sources(cluster, prometheus=prometheus, traces=traces, registry=profile.registry)

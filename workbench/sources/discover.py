@@ -13,9 +13,11 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from workbench.dialects import decode, looks_like_dead_letter_topic
 from workbench.sources.cluster import Cluster
+from workbench.sources.formats import Decoder
 from workbench.sources.proposal import GroupUse, IdCandidate, Proposal, Related, Role
 from workbench.sources.sampling import Place, Ranges, Sampled, Sampler
 from workbench.sources.values import places_of
@@ -70,10 +72,10 @@ def discover(cluster: Cluster, topic: str, sample: int = 200, profile: str = "")
     Raises:
         NotFound, AccessDenied: the topic does not exist, or may not be described.
 
-    Reads: Metadata, ListOffsets, Fetch, ListGroups, OffsetFetch, DescribeGroups.
+    Reads: Metadata, ListOffsets, Fetch, ListGroups, OffsetFetch, DescribeGroups; the schemas that records name.
     """
     cluster.require_topics([topic])
-    samples = _samples(cluster, topic, sample)
+    samples = _decoded(_samples(cluster, topic, sample), cluster.profile.registry)
     places = [places_of(record) for record in samples.own]
     # Each record of the others is opened once: value -> where it is, and when the first one came.
     held = {name: _held(records) for name, records in samples.others.items()}
@@ -105,6 +107,20 @@ def _samples(cluster: Cluster, topic: str, count: int) -> _Samples:
         newest = {place: (max(start, end - _NEWEST), end) for place, (start, end) in ends.items()}
         _sort_in(others, sampler.read(newest, _NEWEST * max(1, len(ends)), _SECONDS))
     return _Samples([record for window in windows for record in window], others, notes)
+
+
+def _decoded(samples: _Samples, registry: Mapping[str, Any] | None) -> _Samples:
+    """The samples with values that name a schema as JSON, where the registry has it."""
+    decoder = Decoder(registry=registry)
+    try:
+        own = [replace(record, value=decoder.json(record.value)) for record in samples.own]
+        others = {
+            name: [replace(record, value=decoder.json(record.value)) for record in records]
+            for name, records in samples.others.items()
+        }
+    finally:
+        decoder.close()
+    return _Samples(own, others, samples.notes)
 
 
 def _likeness(name: str, topic: str) -> float:

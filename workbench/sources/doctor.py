@@ -14,6 +14,7 @@ from workbench.errors import AccessDenied, SourceError, WorkbenchError
 from workbench.sources.access import sees_all_transactions
 from workbench.sources.cluster import Cluster
 from workbench.sources.described import describe_topics
+from workbench.sources.formats import Registry
 from workbench.sources.mapping import fault_of, reason
 from workbench.sources.prometheus import METRICS, Prometheus
 from workbench.sources.python_client import python_admin
@@ -78,12 +79,12 @@ def diagnose_access(
     except SourceError as error:
         state: State = "denied" if isinstance(error, AccessDenied) else "unreachable"
         unreached = Check("Reach the cluster", state, f"{error} {error.hint}".strip(), EVERYTHING)
-        return [unreached, *_prometheus(profile), *_traces(profile)]
+        return [unreached, *_prometheus(profile), *_traces(profile), *_registry(profile)]
     versions, transactions = _through_python_client(cluster)
     checks = [reached, versions, *_cluster_rights(cluster)]
     checks += _topic_rights(cluster, list(dict.fromkeys(topics)))
     checks += [_group_right(cluster, group) for group in dict.fromkeys(groups)]
-    checks += [transactions, _commit_log(cluster), *_prometheus(profile), *_traces(profile)]
+    checks += [transactions, _commit_log(cluster), *_prometheus(profile), *_traces(profile), *_registry(profile)]
     return checks
 
 
@@ -202,6 +203,22 @@ def _traces(profile: Profile) -> list[Check]:
     if store:
         store.close()
     return [Check(name, "ok", f"{store.where}: {said}" if store else said)]
+
+
+def _registry(profile: Profile) -> list[Check]:
+    """Whether the schema registry answers; records that name a schema cannot be decoded without it."""
+    if not profile.registry:
+        return []
+    name = "Reach the schema registry"
+    try:
+        registry = Registry(profile.registry)
+        said = registry.check()
+        registry.close()
+    except AccessDenied as error:
+        return [Check(name, "denied", f"{error} {error.hint}".strip())]
+    except WorkbenchError as error:
+        return [Check(name, "unreachable", f"{error} {error.hint}".strip())]
+    return [Check(name, "ok", said)]
 
 
 def _prometheus(profile: Profile) -> list[Check]:

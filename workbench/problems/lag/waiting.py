@@ -14,6 +14,7 @@ from workbench.capture import (
     PartitionRange,
     TopicSpec,
     capture,
+    decoded_sample,
     estimate,
     resolve_id_from,
     sample,
@@ -43,9 +44,9 @@ def read_waiting(sources: Sources, scope: Scope, draft: Draft, work_dir: Path, p
     ranges = _ranges(draft, scope)
     if not ranges:
         return
-    ids = {topic: _id(settings, scope, parts) for topic, parts in ranges.items()}
+    ids = {topic: _id(sources, scope, parts) for topic, parts in ranges.items()}
     specs = [
-        TopicSpec(topic, "source", ids[topic], tuple(parts), _others(scope, ids[topic]))
+        TopicSpec(topic, "source", ids[topic], tuple(parts), _others(scope, ids[topic]), *scope.formats_of(topic))
         for topic, parts in ranges.items()
     ]
     specs += _sinks(sources, scope, draft, next(iter(ids.values())))
@@ -59,7 +60,7 @@ def read_waiting(sources: Sources, scope: Scope, draft: Draft, work_dir: Path, p
     progress(estimate(spec, draft.tables["offsets"]))
     progress("reading what waits")
     try:
-        found = capture(settings, spec, work_dir / "waiting", progress)
+        found = capture(settings, spec, work_dir / "waiting", progress, sources.registry)
     except SourceError as error:
         draft.missing["records"] = str(error).rstrip(".")
         return
@@ -108,7 +109,7 @@ def _sinks(sources: Sources, scope: Scope, draft: Draft, found: IdFrom) -> list[
         }
         rows = [row for row in sources.cluster.offsets([sink], sizes=False).rows() if row["high_watermark"] is not None]
         parts = [_since(row, begun.get(row["partition"])) for row in rows]
-        out.append(TopicSpec(sink, "sink", id_from, tuple(parts), _others(scope, id_from)))
+        out.append(TopicSpec(sink, "sink", id_from, tuple(parts), _others(scope, id_from), *scope.formats_of(sink)))
     return out
 
 
@@ -120,11 +121,12 @@ def _since(row: dict[str, Any], first: int | None) -> PartitionRange:
     )
 
 
-def _id(settings: dict[str, Any], scope: Scope, ranges: Sequence[PartitionRange]) -> IdFrom:
+def _id(sources: Sources, scope: Scope, ranges: Sequence[PartitionRange]) -> IdFrom:
     """Where ids are; records without any are told apart by their coordinates all the same."""
     if scope.id_from != "auto":
         return IdFrom.parse(scope.id_from)
-    batch = sample(settings, list(ranges))
+    batch = sample(sources.cluster.client_settings(), list(ranges))
+    batch = decoded_sample(batch, scope.formats_of(ranges[0].topic), sources.registry)
     try:
         return resolve_id_from(batch, ranges[0].topic) if batch.num_rows else IdFrom.parse("json:$.messageId")
     except UsageError:

@@ -6,7 +6,7 @@ from one of its records. With ``--around`` topics are read near that time first,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,6 +43,7 @@ class Search:
         scans: outcomes of the passes.
         batches: files of record batches.
         readers: who read.
+        registry: where the schemas are that records name.
         every: whatever fits is what was asked for (a key, a trace), not only what belongs to the first that was found.
         why_client: why the client library was used, where it was.
         seconds: wall time of reading.
@@ -62,6 +63,7 @@ class Search:
     seconds: float = 0.0
     truncated: bool = False
     every: bool = False
+    registry: Mapping[str, Any] | None = None
 
     def read(self, topics: Iterable[TopicSpec], step: str) -> None:
         """Reads ranges and keeps what fits; ranges that were read before are not counted again."""
@@ -71,7 +73,7 @@ class Search:
         spec = replace(self.plan, topics=chosen, match=self.match)
         self.progress(estimate(spec, self.draft.tables["offsets"]))
         self.progress(step)
-        found = capture(self.settings, spec, self.folder / f"pass-{len(self.scans)}", self.progress)
+        found = capture(self.settings, spec, self.folder / f"pass-{len(self.scans)}", self.progress, self.registry)
         self._take(found)
 
     def _take(self, found: Any) -> None:
@@ -123,6 +125,7 @@ def find_records(
     """
     search = Search(
         settings=sources.cluster.client_settings(),
+        registry=sources.registry,
         plan=replace(plan, include_values=True),
         match=_match(subject),
         folder=work_dir,

@@ -17,13 +17,14 @@ from workbench.sandbox.ports import free_ports
 from workbench.sandbox.processes import end, is_alive, uninterrupted
 from workbench.sandbox.stack.postgres import plan_postgres, require_postgres
 from workbench.sandbox.stack.prometheus import name_targets, plan_prometheus, require_prometheus
+from workbench.sandbox.stack.registry import plan_registry
 from workbench.sandbox.stack.service import ServicePlan, launch, port_was_taken, wait_until_ready
 from workbench.sandbox.stack.traces import PORTS, jaeger_program, plan_traces
 
 if TYPE_CHECKING:
     import psutil
 
-PARTS = ("prometheus", "traces", "postgres")
+PARTS = ("prometheus", "traces", "postgres", "registry")
 DEFAULT_PARTS = ("prometheus", "traces")
 ATTEMPTS = 3
 _PART_OF = {"alertmanager": "prometheus", "jaeger": "traces", "otlp-file": "traces"}
@@ -48,7 +49,7 @@ class Stack:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """``prometheus``, ``alertmanager``, ``jaeger``, ``otlp_http``, ``otlp_grpc``, ``otlp_file``, ``postgres``: what runs."""
+        """``prometheus``, ``alertmanager``, ``jaeger``, ``otlp_http``, ``otlp_grpc``, ``otlp_file``, ``postgres``, ``registry``."""
         return {name: address for plan in self.plans.values() for name, address in plan.addresses.items()}
 
     @property
@@ -161,7 +162,8 @@ def start_stack(
     They die with this process, however it ends; ``Stack.release`` lets them live on.
 
     Args:
-        parts: ``prometheus`` (with Alertmanager), ``traces`` (Jaeger; an OTLP file where there is no Go), ``postgres``.
+        parts: ``prometheus`` (with Alertmanager), ``traces`` (Jaeger; an OTLP file where there is no Go), ``postgres``,
+            ``registry`` (Apicurio).
         kafka: the cluster whose nodes Prometheus scrapes, started with ``metrics=True``.
         folder: kept; by default a temporary one that goes with the services.
         settings: ``rules``: a folder of rule files instead of the repository's.
@@ -224,4 +226,6 @@ def _plans(
         return plan_prometheus(folder, free_ports(2), settings)
     if part == "postgres":
         return [plan_postgres(folder, *free_ports(1))]
+    if part == "registry":
+        return [plan_registry(folder, *free_ports(1), say=say)]
     return [plan_traces(folder, free_ports(PORTS), say=say)]
