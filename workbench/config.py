@@ -62,6 +62,7 @@ class Profile:
         production: commands that write ask more carefully.
         redrive: whether redrives may be sent at all.
         audit_topic: where the audit of redrives goes besides the file; None for nowhere.
+        history: folder of ``workbench watch``; None where nobody watches.
         limits: bounds of scans; see the keys in ``docs``.
     """
 
@@ -74,6 +75,7 @@ class Profile:
     production: bool = False
     redrive: bool = False
     audit_topic: str | None = None
+    history: str | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -332,6 +334,8 @@ def _check_profile(table: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"{where}.{key} must be true or false.")
     if not isinstance(table.get("audit_topic", ""), str):
         raise ConfigError(f"{where}.audit_topic must name a topic.")
+    if not isinstance(table.get("history", ""), str):
+        raise ConfigError(f"{where}.history must name a folder.")
     for key, allowed in _NESTED.items():
         inner = table.get(key, {})
         if not isinstance(inner, Mapping):

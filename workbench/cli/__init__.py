@@ -16,6 +16,7 @@ from workbench.cli.message import message
 from workbench.cli.open import open_lab
 from workbench.cli.run import run
 from workbench.cli.schedule import schedule
+from workbench.cli.watch import watch
 from workbench.errors import WorkbenchError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command("message")(message)
 app.command("run")(run)
 app.command("open")(open_lab)
 app.command("schedule")(schedule)
+app.command("watch")(watch)
 app.command("doctor")(doctor)
 app.command("discover")(discover)
 app.add_typer(integration.app, name="integration")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,6 +67,8 @@ def examine(
         loaded = checking.rejudged(checking.evidence_in(run.evidence), options_given)
         _finish(checking.examine(problem, loaded), run, "evidence")
     named, profile = options.target(integration, target.profile, target.bootstrap, target.setting)
+    if run.history:
+        profile = replace(profile, history=str(run.history))
     work_dir = Path(tempfile.mkdtemp(prefix="workbench-check-"))
     try:
         chosen: Scope | dict[str, Scope]

@@ -91,6 +91,7 @@ class RunOptions:
     """How the check is run, and where its report goes."""
 
     all_groups: Annotated[bool, typer.Option("--all-groups", help="lag: every group, worst first.")] = False
+    history: Annotated[Path | None, typer.Option(help="lag: what workbench watch kept [the profile's].")] = None
     evidence: Annotated[Path | None, typer.Option(help="Judge saved evidence; no cluster.")] = None
     save: Annotated[Path | None, typer.Option(help="Folder for evidence, report.json, ledger.parquet.")] = None
     confirm_above: Annotated[str, typer.Option(help="Ask before scans above this size.")] = "5GB"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from workbench.config import Profile
 from workbench.sources.answer import Answer
 from workbench.sources.cluster import Cluster
+from workbench.sources.history.store import HistoryStore
 from workbench.sources.prometheus import Prometheus
 from workbench.sources.traces import Traces, connect_traces
 
@@ -25,15 +27,14 @@ class Sources:
         prometheus: its metrics; not asked until something needs them.
         traces: a trace store or a file of spans.
         registry: where schemas are, as the profile says it.
-        logs, history: not in this version.
+        history: what `workbench watch` kept.
     """
 
     cluster: Cluster
     prometheus: Prometheus | None = None
     traces: Traces | None = None
     registry: Mapping[str, Any] | None = None
-    logs: Any = None
-    history: Any = None
+    history: HistoryStore | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +69,7 @@ def connect(profile: Profile, timeout_seconds: float = 15) -> Sources:
     """
     traces = connect_traces(profile.traces)
     prometheus = Prometheus(profile.prometheus) if profile.prometheus else None
+    history = HistoryStore(Path(profile.history)) if profile.history else None
     cluster = Cluster(profile, timeout_seconds)
     cluster.info()
-    return Sources(cluster, prometheus=prometheus, traces=traces, registry=profile.registry)
+    return Sources(cluster, prometheus=prometheus, traces=traces, registry=profile.registry, history=history)

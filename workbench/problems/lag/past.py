@@ -68,7 +68,12 @@ def read_past(sources: Sources, scope: Scope, draft: Draft, now_ms: int) -> None
 def _told(sources: Sources, scope: Scope, draft: Draft, now_ms: int) -> Sequence[Sample]:
     """What was kept of the group's past outside Kafka: the watcher's segments, else the metrics in Prometheus."""
     group, since_ms = str(scope.group), now_ms - round(_window_seconds(scope) * 1000)
-    watched: Sequence[Sample] = sources.history.samples(group, since_ms) if sources.history else ()
+    watched: Sequence[Sample] = ()
+    try:
+        watched = sources.history.samples(group, since_ms) if sources.history else ()
+    except SourceError as error:
+        draft.missing["watched"] = str(error).rstrip(".")
+    watched = [one for one in watched if one.at_ms < now_ms]
     if watched or sources.prometheus is None:
         return watched
     try:
