@@ -14,6 +14,7 @@ from workbench.dialects.named import READERS
 _SPACE = " \t\r\n"
 _DECODER = json.JSONDecoder()
 _SECONDS_END = 10**10  # an epoch time below it is in seconds
+_MILLIS_END, _MICROS_END = 10**14, 10**17
 _TIMES = frozenset({"timestamp_ms", "at_ms", "first_failure_ms"})
 
 Member = tuple[Any, bytes]
@@ -69,14 +70,21 @@ def number(value: Any, most: int = fields.INT64_MAX) -> int | None:
 
 
 def moment(value: Any) -> int | None:
-    """A time: ISO 8601 text, or epoch in milliseconds (in seconds where it is too small for that)."""
+    """A time: ISO 8601 text, or since 1970 in seconds, milliseconds or smaller units, told by its size."""
     if isinstance(value, float) and abs(value) < fields.INT64_MAX:
         value = round(value * 1000) if value < _SECONDS_END else round(value)
         return number(value)
     at = number(value)
     if at is None:
         return fields.iso_ms(value) if isinstance(value, str) else None
-    return at * 1000 if at < _SECONDS_END else at
+    return milliseconds(at)
+
+
+def milliseconds(at: int) -> int:
+    """A time since 1970 in milliseconds, whatever it was counted in: its size tells seconds from micro- and nanoseconds."""
+    if at < _SECONDS_END:
+        return at * 1000
+    return at if at < _MILLIS_END else at // 1000 if at < _MICROS_END else at // 1_000_000
 
 
 def read(attribute: str, value: Any) -> Any:

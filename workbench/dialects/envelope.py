@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Any
 from workbench.dialects import documents, fields
 from workbench.dialects.documents import Member, members, moment, number, raw_text, text
 from workbench.dialects.exceptions import chain_of, parse_head
-from workbench.dialects.homemade import all_guessed, guess
+from workbench.dialects.homemade import all_guessed, attribute_of, guess
 from workbench.dialects.meanings import meaning
 from workbench.dialects.model import DeadLetter, Hop, Record, from_hops
 
@@ -95,7 +96,7 @@ _TELLING = re.compile(
     rb'"[A-Za-z_.-]{0,30}(?:error|exception|fail|reason|fault|throwable|stack|traceback|originalMessage)[A-Za-z_.-]{0,30}"\s*:',
     re.IGNORECASE,
 )
-_ERRORS = frozenset({"error", "errors", "exception", "failure", "fault", "throwable", "err", "problem"})
+_ERRORS = frozenset({"error", "errors", "exception", "failure", "fault", "throwable", "err", "problem", "cause"})
 _STRONG = _ERRORS | {"stack", "stacktrace", "trace", "traceback", "failed"}
 _ORIGINS = frozenset({"original", "origin", "source", "src", "kafka", "record", "position", "coordinates", "input"})
 _ABOUT = frozenset({"metadata", "meta", "context", "info", "details", "dlq", "dead", "headers", "failed", "attributes"})
@@ -103,6 +104,8 @@ _PAYLOADS = frozenset(
     {"message", "event", "payload", "value", "record", "data", "body", "content", "msg", "bytes", "string"}
 )
 _WHOSE = frozenset({"original", "orig", "raw", "failed", "source", "rejected", "input", "bad", "dead", "invalid"})
+_PACKED_TEXT = re.compile(r"(?:[A-Za-z0-9+/]{4}){2,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_WHOSE_PLACE = frozenset({"kafka", "record", "message", "msg"})
 _NESTED = ("data", "detail", "payload", "message", "body", "deadLetter", "dead_letter")
 _DEPTH = 3
 # How sure a document has to look: a reason and a payload alone are what business events have too.
@@ -169,7 +172,7 @@ def _look(looks: _Looks, name: str, content: Any) -> None:
 def _look_inside(looks: _Looks, section: set[str], name: str, content: Any) -> None:
     prefix = "error" if section & _ERRORS else "original" if section & _ORIGINS else "dlq"
     words = set(fields.words(name))
-    named = name if words & (_STRONG | _WHOSE) else f"{prefix}-{name}"
+    named = name if words & (_STRONG | _WHOSE) or meaning(f"{prefix}-{name}") is None else f"{prefix}-{name}"
     if isinstance(content, dict) and words & (_ERRORS | _ORIGINS):
         whose = "error" if words & _ERRORS else "original"
         for inner, what in content.items():
@@ -181,10 +184,11 @@ def _note(looks: _Looks, name: str, words: set[str], content: Any) -> None:
     found = meaning(name)
     if found is None or (value := documents.read(found.attribute, content)) is None:
         return
-    if found.attribute not in looks.last:
-        looks.score += _worth(found.attribute, words, first=found.first)
-        looks.error = looks.error or found.attribute in ("message", "exception_class", "stack", "code")
-    looks.take(found.attribute, value)
+    attribute = attribute_of(value) if found.attribute == "message" else found.attribute
+    if attribute not in looks.last:
+        looks.score += _worth(attribute, words, first=found.first)
+        looks.error = looks.error or attribute in ("message", "exception_class", "stack", "code")
+    looks.take(attribute, value)
 
 
 def _worth(attribute: str, words: set[str], *, first: bool) -> int:
@@ -194,10 +198,11 @@ def _worth(attribute: str, words: set[str], *, first: bool) -> int:
 
 
 def _take_place(looks: _Looks, found: Mapping[str, Member]) -> None:
-    """Bare coordinates at the top: a topic with an offset or a partition is the origin."""
-    if "topic" in found and ("offset" in found or "partition" in found):
+    """Bare coordinates at the top, ``topic`` or ``kafka_topic``: a topic with an offset or a partition is the origin."""
+    bare = {" ".join(w for w in fields.words(name) if w not in _WHOSE_PLACE): name for name in reversed(list(found))}
+    if "topic" in bare and ("offset" in bare or "partition" in bare):
         for name in ("topic", "partition", "offset"):
-            _note(looks, f"original-{name}", set(), found.get(name, (None,))[0])
+            _note(looks, f"original-{name}", set(), found.get(bare.get(name, ""), (None,))[0])
 
 
 def _take_payload(looks: _Looks, found: Mapping[str, Member]) -> None:
@@ -240,6 +245,15 @@ def _payload(content: Any, raw: bytes, *, packed: bool) -> bytes | None:
         return None
     if not isinstance(content, str):
         return raw
-    plain = raw_text(content)
-    unpacked = documents.unpacked(content) if packed else None
-    return plain if unpacked is None else unpacked
+    unpacked = documents.unpacked(content) if packed or _PACKED_TEXT.fullmatch(content) else None
+    if unpacked is None or not (packed or _is_document(unpacked)):
+        return raw_text(content)
+    return unpacked
+
+
+def _is_document(data: bytes) -> bool:
+    """Whether bytes are a JSON object or list: a text that stands for some in base64 is hardly meant otherwise."""
+    try:
+        return data[:1] in {b"{", b"["} and isinstance(json.loads(data), dict | list)
+    except (ValueError, RecursionError):
+        return False

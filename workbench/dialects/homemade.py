@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from workbench.dialects import documents
@@ -11,6 +12,12 @@ from workbench.dialects.model import DeadLetter, Record
 from workbench.dialects.named import READERS, head_of, letter_of
 
 _ORIGIN = ("topic", "partition", "offset", "timestamp_ms")
+_TIMES = ("timestamp_ms", "at_ms", "first_failure_ms")
+# "ValueError", "java.lang.IllegalStateException", "Shop.Orders.Broken": a name that says so, or one of at least three parts.
+_CLASS = re.compile(
+    r"(?:[A-Za-z_$][\w$]*(?:\.|::|\\))*[A-Z][\w$]*(?:Exception|Error|Fault|Throwable|Failure)\Z"
+    r"|(?:[A-Za-z_$][\w$]*(?:\.|::|\\)){2,}[A-Z][\w$]*\Z"
+)
 _NOT_GUESSED = frozenset({"dialect", "hops", "payload", "guessed", "is_retry"})
 
 
@@ -26,7 +33,7 @@ def home_made(record: Record) -> DeadLetter | None:
         found = meaning(name)
         if found is None or (read := READERS[found.attribute](raw)) is None:
             continue
-        values = _opened(read) if found.attribute == "message" else {found.attribute: read}
+        values = _opened(read) if found.attribute == "message" else {found.attribute: _in_ms(found.attribute, read)}
         for attribute, value in values.items():
             first.setdefault(attribute, value)
             last[attribute] = value
@@ -39,7 +46,16 @@ def _opened(message: str) -> dict[str, Any]:
     inner = documents.members(message.encode("utf-8", "replace")) if message.startswith("{") else {}
     named = ((meaning(f"error-{name}"), content) for name, (content, _) in inner.items())
     found = {one.attribute: documents.read(one.attribute, content) for one, content in named if one}
-    return {name: value for name, value in found.items() if value is not None} or {"message": message}
+    return {name: value for name, value in found.items() if value is not None} or {attribute_of(message): message}
+
+
+def attribute_of(message: str) -> str:
+    """What an error's text is: a message, or nothing but the name of an exception."""
+    return "exception_class" if _CLASS.match(message.strip()) else "message"
+
+
+def _in_ms(attribute: str, value: Any) -> Any:
+    return documents.milliseconds(value) if attribute in _TIMES else value
 
 
 def guess(first: dict[str, Any], last: dict[str, Any], dialect: str) -> DeadLetter:

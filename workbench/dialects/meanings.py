@@ -23,10 +23,13 @@ _NOISE = frozenset(
         "metadata",
         "meta",
         "last",
+        "messaging",
     }
 )
 _OWNER = frozenset({"dlq", "dlt", "dlx", "dead", "deadletter"})
 _FIRST = frozenset({"original", "origin", "orig", "source", "src", "originating", "input"})
+# Before a place these say where the record was that failed.
+_PLACED = frozenset({"failed", "error", "consumed", "received", "real", "initial", "from", "previous"})
 
 _SPELLINGS = {
     "group": "group|group id|group name|consumer group|consumer group id|consumer group name|consumer",
@@ -60,6 +63,7 @@ for _attribute, _names in _SPELLINGS.items():
         _FIELDS.setdefault(_name, _attribute)
 # "last failure" and "first failure" name moments; without "last" the word is a reason.
 _MOMENTS = {"last failure": "at_ms", "last failure at": "at_ms", "last failed at": "at_ms", "last attempt at": "at_ms"}
+_PLACES = frozenset({"topic", "partition", "offset"})
 _ORIGIN = frozenset({"topic", "partition", "offset", "timestamp_ms"})
 # These alone do not say "dead letter": services put them on healthy records too.
 _WEAK = frozenset({"attempts", "group", "stage", "code"})
@@ -94,7 +98,7 @@ def meaning(name: str) -> Meaning | None:
     if text in _MOMENTS:
         return Meaning(_MOMENTS[text], marks=True, first=False)
     kept = [word for word in said if word not in _NOISE]
-    first = bool(kept) and kept[0] in _FIRST
+    first = bool(kept) and (kept[0] in _FIRST or (kept[0] in _PLACED and _FIELDS.get(" ".join(kept[1:])) in _PLACES))
     bare = " ".join(kept[1:] if first else kept)
     attribute = _FIELDS.get(bare)
     if attribute in _ORIGIN:
