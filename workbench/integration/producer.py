@@ -36,29 +36,35 @@ class Pending:
 
     Attributes:
         message: what was handed over.
-        receipt: where it is; None until it is acknowledged.
+        handed_at: when that was, in seconds since 1970; 0 where nobody asks.
         error: why it was given up; None until then.
     """
 
-    __slots__ = ("_producer", "_span", "error", "handed_at", "message", "receipt")
+    __slots__ = ("_delivery", "_producer", "_span", "error", "handed_at", "message")
 
-    def __init__(self, producer: MessageProducer, message: Outgoing, span: SendSpan | None) -> None:
+    def __init__(self, producer: MessageProducer, message: Outgoing, span: SendSpan | None, handed_at: float) -> None:
         self._producer = producer
         self._span = span
+        self._delivery: Any = None
         self.message = message
-        self.handed_at = time.time()
-        self.receipt: Receipt | None = None
+        self.handed_at = handed_at
         self.error: SendError | None = None
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """Where the message is; None until it is acknowledged. Made when it is asked for: few are."""
+        told = self._delivery
+        return None if told is None else Receipt(told.topic(), told.partition(), told.offset(), told.timestamp()[1])
 
     @property
     def done(self) -> bool:
         """Whether the outcome is known."""
-        return self.receipt is not None or self.error is not None
+        return self._delivery is not None or self.error is not None
 
     def told(self, error: KafkaError | None, delivery: Any) -> None:
         """The delivery report."""
         if error is None:
-            self.receipt = Receipt(delivery.topic(), delivery.partition(), delivery.offset(), delivery.timestamp()[1])
+            self._delivery = delivery
         else:
             self.error = _send_error(self.message, error)
         self._producer.settled(self, self._span)
@@ -75,7 +81,7 @@ class Pending:
         self._producer.wait(lambda: self.done, timeout)
         if self.error is not None:
             raise self.error
-        if self.receipt is None:
+        if (receipt := self.receipt) is None:
             raise SendError(
                 f"No answer about a message to {self.message.topic} within {timeout} s.",
                 topic=self.message.topic,
@@ -83,7 +89,7 @@ class Pending:
                 reason="_TIMED_OUT",
                 in_doubt=True,
             )
-        return self.receipt
+        return receipt
 
 
 class MessageProducer:
@@ -146,10 +152,13 @@ class MessageProducer:
         """
         headers = message.all_headers()
         span = self._tracing.sending(message, headers, inject_context=self._plain) if self._tracing.on else None
-        pending = Pending(self, message, span)
+        pending = Pending(self, message, span, time.time() if self._log else 0.0)
         try:
-            with self._tracing.current(span):
+            if span is None:
                 self._produce(message, headers, pending)
+            else:
+                with self._tracing.current(span):
+                    self._produce(message, headers, pending)
         except (KafkaException, BufferError) as error:
             reason = error.args[0] if isinstance(error.args[0], KafkaError) else KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
             pending.error = _send_error(message, reason)
@@ -201,7 +210,7 @@ class MessageProducer:
             self._failed.remove(error)
         if failed:
             raise failed[0]
-        return [one.receipt for one in pending if one.receipt is not None]
+        return [receipt for one in pending if (receipt := one.receipt) is not None]
 
     def drop_failures(self) -> list[SendError]:
         """Takes the failures of a transaction that was aborted; nobody else will hear of them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 MESSAGE_ID = "message-id"
@@ -64,8 +63,7 @@ class Record(NamedTuple):
         return next((value for key, value in reversed(self.headers) if key == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message to be written.
 
     Attributes:
@@ -88,6 +86,8 @@ class Outgoing:
 
     def all_headers(self) -> list[tuple[str, bytes | None]]:
         """Its headers, with message id and content type first; what ``headers`` names already is not said twice."""
+        if not self.headers and self.message_id is not None and self.content_type is not None:
+            return [(MESSAGE_ID, self.message_id.encode()), (CONTENT_TYPE, self.content_type.encode())]
         found = list(self.headers)
         named = {name for name, _ in found}
         if self.content_type is not None and CONTENT_TYPE not in named:
@@ -97,8 +97,7 @@ class Outgoing:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Where an acknowledged message is.
 
     Attributes:

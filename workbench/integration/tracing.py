@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +165,7 @@ class ProcessSpan:
         carrier: dict[str, str] = {}
         inject(carrier, context=set_span_in_context(self.span))
         kept = tuple(pair for pair in output.headers if pair[0] not in _CARRIED)
-        return replace(output, headers=(*kept, *((name, value.encode()) for name, value in carrier.items())))
+        return output._replace(headers=(*kept, *((name, value.encode()) for name, value in carrier.items())))
 
     def failed(self, error: Exception, category: str) -> None:
         """One attempt failed."""

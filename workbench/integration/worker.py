@@ -148,18 +148,23 @@ class Worker:
         self._begun.add(place)
 
     def _handled(self, record: Record, span: ProcessSpan | None) -> str:
+        attempts, result = 1, "success"
         try:
-            ending = _Ending(_listed(self.handler(record)))
+            outputs = _listed(self.handler(record))
         except Exception as error:  # noqa: BLE001 - every error of a handler has a category, and a place to go
-            ending = self._troubled(record, span, error)
-        if ending.outputs:
-            self._done.outputs += [span.origin_of(one) for one in ending.outputs] if span else ending.outputs
+            outputs, attempts, result = self._troubled(record, span, error)
+        if outputs:
+            self._done.outputs += [span.origin_of(one) for one in outputs] if span else outputs
+        elif outputs is None:
+            result = "skipped"
         if span is not None:
-            span.ended(ending.result, ending.attempts)
-        return ending.result
+            span.ended(result, attempts)
+        return result
 
-    def _troubled(self, record: Record, span: ProcessSpan | None, error: Exception) -> _Ending:
-        """What becomes of a record whose first attempt failed.
+    def _troubled(
+        self, record: Record, span: ProcessSpan | None, error: Exception
+    ) -> tuple[list[Outgoing] | None, int, str]:
+        """What becomes of a record whose first attempt failed: what is to be written for it, its attempts, its result.
 
         Raises:
             GivenUp: it comes again later; its history is committed.
@@ -184,8 +189,8 @@ class Worker:
             LOG.error("given up: dead-lettered", extra=_where(record, last))
             self._done.letters[record.topic, category_of(last)] += 1
             letter = self._dead_letters.letter(record, last, trouble.history)
-            return _Ending([letter], trouble.history.attempts, "dead_lettered")
-        return _Ending(outputs, trouble.history.attempts + 1)
+            return [letter], trouble.history.attempts, "dead_lettered"
+        return outputs, trouble.history.attempts + 1, "success"
 
     def _again(self, record: Record) -> list[Outgoing] | None:
         self.metrics.retries.labels(record.topic).inc()
@@ -233,10 +238,13 @@ class Worker:
         now = time.time() * 1000
         for (topic, result), number in Counter((record.topic, result) for record, result, _ in done.results).items():
             self.metrics.processed.labels(topic, result).inc(number)
+        topics = {record.topic for record, _, _ in done.results}
+        durations = {topic: self.metrics.duration.labels(topic).observe for topic in topics}
+        latencies = {topic: self.metrics.latency.labels(topic).observe for topic in topics}
         for record, _, seconds in done.results:
-            self.metrics.duration.labels(record.topic).observe(seconds)
+            durations[record.topic](seconds)
             if record.timestamp_ms >= 0:
-                self.metrics.latency.labels(record.topic).observe(max(now - record.timestamp_ms, 0.0) / 1000)
+                latencies[record.topic](max(now - record.timestamp_ms, 0.0) / 1000)
         for (topic, category), number in done.letters.items():
             self.metrics.dead_lettered.labels(topic, category).inc(number)
 
@@ -262,18 +270,6 @@ def _where(record: Record, error: Exception) -> dict[str, object]:
         "partition": record.partition,
         "offset": record.offset,
     }
-
-
-@dataclass
-class _Ending:
-    """How a record ended: what is to be written for it; None: it was skipped."""
-
-    outputs: list[Outgoing] | None
-    attempts: int = 1
-    result: str = ""
-
-    def __post_init__(self) -> None:
-        self.result = self.result or ("skipped" if self.outputs is None else "success")
 
 
 @dataclass
