@@ -28,7 +28,7 @@ from workbench.errors import ConfigError, UsageError
 from workbench.problems.scope import scope_from
 from workbench.sources.formats import Decoder, Registry, protobuf, schema_id_of
 from workbench.sources.formats import registry as registry_module
-from workbench.sources.formats.registry import Unknown
+from workbench.sources.formats.model import Unknown
 from workbench.sources.http import Endpoint
 
 USER = {"type": "record", "name": "User", "namespace": "shop", "fields": [{"name": "messageId", "type": "string"}]}

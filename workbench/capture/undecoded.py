@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.sources.formats import Registry
-from workbench.sources.formats.registry import Unknown
+from workbench.sources.formats.model import Unknown
 
 _MOST_SCHEMAS = 50
 _COUNTED = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,9 @@ import pyarrow as pa
 from workbench.capture import (
     BATCHES,
     CaptureSpec,
-    Estimate,
     IdFrom,
     Limits,
     PartitionRange,
-    ScanProgress,
     TopicSpec,
     capture,
     check_expression,
@@ -34,6 +31,7 @@ from workbench.capture.spec import Role
 from workbench.capture.undecoded import undecoded
 from workbench.errors import AccessDenied, SourceError, UsageError
 from workbench.evidence import Evidence, Parquet
+from workbench.problems.draft import OWN_GROUPS, Draft, Progress, silent
 from workbench.problems.stores import read_stores
 from workbench.sources.commits import commit_history
 from workbench.sources.logs import read_sent_log, read_service_log
@@ -41,35 +39,6 @@ from workbench.sources.logs import read_sent_log, read_service_log
 if TYPE_CHECKING:
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
-    from workbench.sources.answer import Answer
-
-OWN_GROUPS = "workbench-"  # the project's own groups are left out of every rule
-
-
-# How long work tells what it does: a step's name, the cost of the scan that is about to begin (a face may raise UsageError
-# to refuse it), or how much of it is done.
-Progress = Callable[[str | Estimate | ScanProgress], None]
-
-
-def silent(_progress: str | Estimate | ScanProgress) -> None:
-    """Progress for nobody: agrees to every scan."""
-
-
-@dataclass
-class Draft:
-    """Evidence while it grows."""
-
-    tables: dict[str, pa.Table | Parquet] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-
-    def take(self, name: str, found: Answer) -> None:
-        """Takes a source's answer: its rows, or why there are none."""
-        if found.table.num_rows or not found.failures:
-            self.tables[name] = found.table
-        if found.failures:
-            key = name if not found.table.num_rows else f"{name} (part)"
-            self.missing[key] = found.why_incomplete()
 
 
 def collect_evidence(

@@ -18,7 +18,7 @@ from workbench.tables import table_of
 if TYPE_CHECKING:
     import duckdb
 
-    from workbench.problems.collecting import Draft, Progress
+    from workbench.problems.draft import Draft, Progress
     from workbench.problems.scope import Scope
 
 

@@ -33,7 +33,7 @@ from workbench.stores import is_store
 
 if TYPE_CHECKING:
     from workbench.evidence import Evidence
-    from workbench.problems.collecting import Progress
+    from workbench.problems.draft import Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.errors import RedriveError
-from workbench.problems.collecting import OWN_GROUPS
+from workbench.problems.draft import OWN_GROUPS
 from workbench.redrive.plan import Plan
 from workbench.redrive.watching import Watch
 

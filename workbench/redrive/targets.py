@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import AccessDenied, SourceError
-from workbench.problems.collecting import OWN_GROUPS
+from workbench.problems.draft import OWN_GROUPS
 from workbench.redrive.plan import PREFIX, Topic
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from workbench.problems.rules import Case, Rule, Ruling
 from workbench.report import Note, Report
 
 if TYPE_CHECKING:
-    from workbench.problems.collecting import Progress
+    from workbench.problems.draft import Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 
@@ -66,8 +66,9 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
     """
     from dataclasses import replace
 
-    from workbench.problems.collecting import collect_evidence, silent
+    from workbench.problems.collecting import collect_evidence
     from workbench.problems.dlq.letters import read_letters
+    from workbench.problems.draft import silent
 
     progress = progress or silent
     named = scope.dead_letters or _candidates(sources)

@@ -47,7 +47,7 @@ from workbench.tables import table_of
 
 if TYPE_CHECKING:
     from workbench.problems.attribution import Attribution
-    from workbench.problems.collecting import Progress
+    from workbench.problems.draft import Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 
@@ -139,7 +139,7 @@ _MOST_GROUPS = 8  # each costs a look at its partition of the coordinator's log
 
 def _other_groups(sources: Sources, scope: Scope) -> dict[str, pa.Table]:
     """What other groups committed on the source, where the group of this check is known and its history may be read."""
-    from workbench.problems.collecting import OWN_GROUPS  # as above
+    from workbench.problems.draft import OWN_GROUPS  # as above
     from workbench.sources.commits import COMMITS, commit_history
 
     if not scope.group or not scope.sinks:

@@ -26,7 +26,7 @@ from workbench.problems.rules import Case, Rule
 from workbench.report import VERDICT_ORDER, Note, Report, Undecided, worst
 
 if TYPE_CHECKING:
-    from workbench.problems.collecting import Draft, Progress
+    from workbench.problems.draft import Draft, Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 
@@ -64,7 +64,7 @@ def collect(
 
     Reads: what the checks read; Metadata, DescribeConfigs; Prometheus' query API.
     """
-    from workbench.problems.collecting import Draft, silent
+    from workbench.problems.draft import Draft, silent
     from workbench.problems.health.signals import read_signals
     from workbench.problems.scope import Scope
 

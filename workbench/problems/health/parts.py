@@ -13,7 +13,7 @@ from workbench.problems import checking
 from workbench.report import Report, Undecided
 
 if TYPE_CHECKING:
-    from workbench.problems.collecting import Draft, Progress
+    from workbench.problems.draft import Draft, Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 

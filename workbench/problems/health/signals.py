@@ -13,7 +13,7 @@ from workbench.sources.prometheus.facts import errors, replication
 from workbench.tables import table_of
 
 if TYPE_CHECKING:
-    from workbench.problems.collecting import Draft
+    from workbench.problems.draft import Draft
     from workbench.sources import Prometheus, Sources
 
 WINDOW = timedelta(hours=1)

@@ -30,7 +30,7 @@ from workbench.tables import table_of
 if TYPE_CHECKING:
     import duckdb
 
-    from workbench.problems.collecting import Progress
+    from workbench.problems.draft import Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 

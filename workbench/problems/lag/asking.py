@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.evidence import Evidence
-from workbench.problems.collecting import OWN_GROUPS, Draft, Progress, silent
+from workbench.problems.draft import OWN_GROUPS, Draft, Progress, silent
 from workbench.problems.lag.partitions import waits
 from workbench.problems.lag.past import read_expiry, read_past
 from workbench.problems.lag.waiting import read_waiting

@@ -16,7 +16,7 @@ from workbench.sources.history import Sample, committed_at, moments, sampled, sa
 from workbench.tables import table_of
 
 if TYPE_CHECKING:
-    from workbench.problems.collecting import Draft
+    from workbench.problems.draft import Draft
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
     from workbench.sources.commits import History

@@ -24,7 +24,7 @@ from workbench.errors import SourceError, UsageError
 from workbench.evidence import Parquet
 
 if TYPE_CHECKING:
-    from workbench.problems.collecting import Draft, Progress
+    from workbench.problems.draft import Draft, Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from workbench.problems.attribution import Attribution
-    from workbench.problems.collecting import Progress
+    from workbench.problems.draft import Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 

@@ -16,7 +16,7 @@ from workbench.problems.rules import Rule
 from workbench.report import Note, Report, Undecided, Verdict
 
 if TYPE_CHECKING:
-    from workbench.problems.collecting import Progress
+    from workbench.problems.draft import Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 

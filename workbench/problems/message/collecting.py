@@ -18,7 +18,7 @@ from workbench.tables import table_of
 
 if TYPE_CHECKING:
     from workbench.evidence import Evidence
-    from workbench.problems.collecting import Draft, Progress
+    from workbench.problems.draft import Draft, Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 
@@ -55,7 +55,8 @@ def scoped(scope: Scope) -> Scope:
 def collect_message(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progress | None) -> Evidence:
     """The evidence of one message; see ``collect`` of the package."""
     from workbench.evidence import Evidence
-    from workbench.problems.collecting import capture_plan, collect_evidence, silent
+    from workbench.problems.collecting import capture_plan, collect_evidence
+    from workbench.problems.draft import silent
 
     subject = subject_of(scope)
     if subject.place and not scope.topics() and not scope.topics_named:

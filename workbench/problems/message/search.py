@@ -21,7 +21,7 @@ from workbench.problems.message.subject import Place, Subject
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from workbench.problems.collecting import Draft, Progress
+    from workbench.problems.draft import Draft, Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 

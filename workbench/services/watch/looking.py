@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.errors import SourceUnavailable
+from workbench.problems.draft import OWN_GROUPS
 from workbench.sources.history.store import Row
 
 if TYPE_CHECKING:
     from workbench.sources import Cluster
 
-OWN_GROUPS = "workbench-"
 _LASTS = re.compile(r"denied|not authori[sz]ed|does not exist|unknown topic|not supported", re.IGNORECASE)
 
 

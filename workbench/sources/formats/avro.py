@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError
-from workbench.sources.formats.registry import Decode
+from workbench.sources.formats.model import Decode
 
 CONTAINER = b"Obj\x01"  # a file of records that carries its schema
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workbench.sources.formats import avro, plain
-from workbench.sources.formats.registry import Decode, Registry, Unknown
+from workbench.sources.formats.model import Decode, Unknown
+from workbench.sources.formats.registry import Registry
 
 _FRAMED = ("avro", "protobuf", "json-schema")  # a zero byte, the schema's id in four, then the payload
 _HEAD = 5

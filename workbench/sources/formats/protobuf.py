@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.errors import ConfigError
-from workbench.sources.formats.registry import Decode
+from workbench.sources.formats.model import Decode
 
 _DEEPEST = 20
 _FIXED = {1: "<Q", 5: "<I"}  # wire types of a fixed width

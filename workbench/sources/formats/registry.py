@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from workbench.errors import ConfigError, NotFound, SourceError
+from workbench.sources.formats.model import Decode, Unknown
 from workbench.sources.http import Endpoint
 
 DEEPEST = 20  # references of references
-Decode = Callable[[bytes], Any]  # what stands behind the schema id -> JSON types
-
-
-class Unknown(Exception):
-    """A schema cannot be had; the text says why."""
 
 
 class Registry:
