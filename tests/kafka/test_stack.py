@@ -265,7 +265,7 @@ def test_up_with_the_stack_heals_it_adds_to_it_and_down_ends_it(
 def test_an_unknown_part_is_refused_before_anything_starts(sandbox: Callable[..., subprocess.CompletedProcess[str]]):
     done = sandbox("up", "--with", "grafana")
     assert done.returncode == 2
-    assert "It has prometheus and traces." in done.stderr
+    assert "It has prometheus, traces, postgres, registry." in done.stderr
     assert sandbox("up", "--mock", "--with", "traces").returncode == 2
     assert sandbox("status").returncode == 1
 
