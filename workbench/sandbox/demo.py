@@ -8,6 +8,7 @@ the pages, and stops what it started. It ends with 0 only if the reports say exa
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -86,14 +87,14 @@ class Teller:
         )
 
 
-def run_demo(console: Console, out: Path, seed: int, *, integration: bool = False) -> int:
+def run_demo(console: Console, out: Path, seed: int, *, integration: bool = False, without_kafka: bool = False) -> int:
     """The whole demo; returns the exit code.
 
     Raises:
         SandboxError: the broker could not start, or a scene could not be planted.
     """
     tell = Teller(console)
-    with tempfile.TemporaryDirectory(prefix="workbench-demo-") as logs, _broker(tell) as broker:
+    with tempfile.TemporaryDirectory(prefix="workbench-demo-") as logs, _broker(tell, without_kafka) as broker:
         on_mock = isinstance(broker, mock.MockKafka)
         tell(f"a broker answers at {broker.bootstrap}; planting faults in real traffic")
         truths = _plant_all(broker.bootstrap, seed, Path(logs), on_mock=on_mock)
@@ -109,16 +110,17 @@ def run_demo(console: Console, out: Path, seed: int, *, integration: bool = Fals
     return _conclude(console, outcomes)
 
 
-def _broker(tell: Teller) -> kafka.Kafka | mock.MockKafka:
+def _broker(tell: Teller, without_kafka: bool) -> kafka.Kafka | mock.MockKafka:
     """Apache Kafka, or where it cannot be had librdkafka's mock, with words about what that costs."""
-    tell("starting Apache Kafka")
-    try:
-        return kafka.start(say=tell)
-    except SandboxError as error:
-        tell(f"[bold yellow]Kafka cannot be started[/bold yellow]: {escape(f'{error} {error.hint}')}")
-        for sentence in COSTS:
-            tell(f"  {sentence}")
-        return mock.start_mock()
+    if not without_kafka:
+        tell("starting Apache Kafka")
+        try:
+            return kafka.start(say=tell)
+        except SandboxError as error:
+            tell(f"[bold yellow]Kafka cannot be started[/bold yellow]: {escape(f'{error} {error.hint}')}")
+    for sentence in COSTS:
+        tell(f"  {sentence}")
+    return mock.start_mock()
 
 
 def _plant_all(bootstrap: str, seed: int, folder: Path, *, on_mock: bool) -> list[Truth]:
@@ -216,12 +218,18 @@ def _in_words(causes: Mapping[str, int]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The demo with its errors in words; arguments are the seed, and ``--integration``."""
+    """The demo with its errors in words."""
+    parser = argparse.ArgumentParser(prog="demo", description="Plants faults in a real Kafka, then finds them.")
+    parser.add_argument("seed", nargs="?", type=int, default=1, help="of all that is drawn [1]")
+    parser.add_argument("--integration", action="store_true", help="also run the reference integration, and break it")
+    parser.add_argument(
+        "--mock", action="store_true", help="on librdkafka's mock broker, as where Kafka cannot be fetched"
+    )
+    given = parser.parse_args(arguments)
     console = Console()
-    seeds = [int(text) for text in arguments if text.isdigit()]
     out = Path("out") / f"demo-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
     try:
-        return run_demo(console, out, seeds[0] if seeds else 1, integration="--integration" in arguments)
+        return run_demo(console, out, given.seed, integration=given.integration, without_kafka=given.mock)
     except WorkbenchError as error:
         console.print(f"[bold red]Error:[/bold red] {escape(f'{error} {error.hint}')}", highlight=False)
         return error.exit_code
