@@ -114,7 +114,8 @@ def _readable(sources: Sources, topics: Sequence[str], draft: Draft) -> list[str
 def _read_group(sources: Sources, scope: Scope, draft: Draft) -> None:
     if not scope.group:
         draft.facts["group_exists"] = None
-        draft.missing["committed"] = "no group was given (--group)"
+        if scope.source not in scope.stores:  # a table is read by no group
+            draft.missing["committed"] = "no group was given (--group)"
         return
     committed = sources.cluster.committed(scope.group, [scope.source] if scope.source else None)
     draft.take("committed", committed)

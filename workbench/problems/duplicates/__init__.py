@@ -156,7 +156,7 @@ def _other_groups(sources: Sources, scope: Scope) -> dict[str, pa.Table]:
 
 
 def _why_not(scope: Scope, found: Mapping[str, pa.Table]) -> dict[str, str]:
-    if "other_commits" in found:
+    if "other_commits" in found or scope.source in scope.stores:
         return {}
     needs = "no group was given (--group)" if not scope.group else "no sink was given (--sink)"
     return {"other_commits": "the history of other groups cannot be read" if scope.group and scope.sinks else needs}
