@@ -36,6 +36,8 @@ time.sleep(600)
 @pytest.fixture
 def sleeper() -> Iterator[psutil.Popen]:
     process = psutil.Popen(["sleep", "600"])
+    while "600" not in process.cmdline():  # empty for a moment while the program takes the place of ours
+        pass
     yield process
     end([process], grace_seconds=0)
 
