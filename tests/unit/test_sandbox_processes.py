@@ -33,11 +33,17 @@ time.sleep(600)
 """
 
 
+def started_program(*command: str) -> psutil.Popen:
+    """A process that has its command line: it is empty for a moment while the program takes the place of ours."""
+    process = psutil.Popen(list(command))
+    while command[-1] not in process.cmdline():
+        pass
+    return process
+
+
 @pytest.fixture
 def sleeper() -> Iterator[psutil.Popen]:
-    process = psutil.Popen(["sleep", "600"])
-    while "600" not in process.cmdline():  # empty for a moment while the program takes the place of ours
-        pass
+    process = started_program("sleep", "600")
     yield process
     end([process], grace_seconds=0)
 
@@ -128,7 +134,7 @@ def test_down_spares_a_pid_that_belongs_to_another_process(sandbox_dir: Path, sl
 def test_down_ends_the_process_that_was_noted(sandbox_dir: Path):
     folder = sandbox_dir / "data" / "node-1"
     code = "import time; time.sleep(600)"
-    process = psutil.Popen([sys.executable, "-c", code, str(folder / "server.properties")])
+    process = started_program(sys.executable, "-c", code, str(folder / "server.properties"))
     state._save(noted(sandbox_dir, process, str(folder / "server.properties")))
     found = state.status()
     assert found is not None
