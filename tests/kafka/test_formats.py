@@ -159,6 +159,22 @@ def test_what_cannot_be_decoded_is_counted_and_nothing_is_called_lost_for_it(
     assert any("cannot be reached" in note.summary for note in gone.notes)
 
 
+def test_values_that_do_not_fit_a_schema_file_are_counted(kafka: str, unique: str, tmp_path: Path) -> None:
+    (tmp_path / "event.avsc").write_text(json.dumps(EVENT))
+
+    def serialize(_topic: str, message_id: str) -> bytes:
+        return encoded(EVENT, {"messageId": message_id, "eventType": "order", "amount": 1.5})[5:]
+
+    options = flow(kafka, unique, serialize) | {"value_format": f"avro:{tmp_path}/event.avsc"}
+    sent(kafka, options["source"], lambda _topic, _one: b"\x02", ["a", "b"])
+    report = checked(kafka, None, options, tmp_path / "work")
+    assert (report.ledger["lost"], report.facts["unidentified"], report.verdict) == (3, 2, "undecided")
+    (note,) = [note for note in report.notes if note.code == "undecoded"]
+    assert note.summary == (
+        f"2 records of {options['source']} cannot be decoded as avro:event.avsc: they do not fit its schema."
+    )
+
+
 def test_the_command_line_takes_the_registry_of_a_profile(
     kafka: str, registry: str, unique: str, tmp_path: Path
 ) -> None:

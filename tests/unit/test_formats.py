@@ -16,6 +16,7 @@ from typing import Any
 import fastavro
 import httpx
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from tests.unit.capture_rows import column, raw
 from workbench.capture import CaptureSpec, IdFrom, TopicSpec, decoded_sample, resolve_id_from
 from workbench.capture.derive import Deriver
+from workbench.capture.undecoded import undecoded
 from workbench.errors import ConfigError, UsageError
 from workbench.problems.scope import scope_from
 from workbench.sources.formats import Decoder, Registry, protobuf, schema_id_of
@@ -299,3 +301,46 @@ def test_formats_of_topics() -> None:
     for wrong in ({"value_format": "arvo"}, {"formats": {"in": "xml"}}):
         with pytest.raises(UsageError):
             scope_from(source="in", **wrong)
+
+
+def captured(
+    tmp_path: Path, value_format: str, *contents: bytes | None, id_from: str = "json:$.messageId"
+) -> list[Any]:
+    """What is said of values that were captured and cannot be decoded."""
+    topic = TopicSpec("in", "source", IdFrom.parse(id_from), (), value_format=value_format)
+    deriver = Deriver(CaptureSpec((topic,), want=frozenset({"event"})), topic)
+    pq.write_table(deriver([raw([{"value": content} for content in contents])]), tmp_path / "part.parquet")
+    deriver.close()
+    return undecoded([tmp_path / "part.parquet"], None, {"in": value_format, "out": "text"})
+
+
+@pytest.mark.parametrize(
+    ("value_format", "good", "bad", "why"),
+    [
+        ("avro:{}/user.avsc", avro(USER, {"messageId": "a"})[5:], b"\xff", "they do not fit its schema"),
+        ("text", b"abc", b"\xff", "they are not UTF-8"),
+        ("integer", (7).to_bytes(8, "big"), b"abc", "they are not whole numbers of 2, 4 or 8 bytes"),
+        ("json", b'{"messageId": "a"}', b"{", "they are not JSON"),
+        ("avro", b'{"messageId": "a"}', b"\xff", "they carry no schema id"),
+    ],
+)
+def test_what_does_not_fit_the_format_that_was_said_is_counted(
+    tmp_path: Path, value_format: str, good: bytes, bad: bytes, why: str
+) -> None:
+    (tmp_path / "user.avsc").write_text(json.dumps(USER))
+    named = value_format.format(tmp_path)
+    shown = value_format.format("").replace("/", "")
+    assert captured(tmp_path, named, good, bad, None, bad) == [
+        {"topic": "in", "schema_id": None, "format": shown, "records": 2, "why": why}
+    ]
+    assert captured(tmp_path, named, good, None) == []
+
+
+@pytest.mark.parametrize("value_format", ["auto", "raw"])
+def test_values_of_which_nothing_was_said_are_not_counted_unless_they_name_a_schema(
+    tmp_path: Path, value_format: str
+) -> None:
+    found = captured(tmp_path, value_format, b"\xff", framed(b"x", 99), id_from="key")
+    assert [(one["schema_id"], one["format"], one["records"]) for one in found] == (
+        [(99, None, 1)] if value_format == "auto" else []
+    )

@@ -208,7 +208,7 @@ def _read_records(
         draft.tables["batches"] = Parquet(captured.batches, BATCHES)
     if "client" in captured.reader:
         draft.missing["batches"] = f"the client library read, which does not show them: {captured.why_client}"
-    not_decoded = undecoded(captured.files, sources.registry)
+    not_decoded = undecoded(captured.files, sources.registry, {topic: scope.formats_of(topic)[0] for topic in readable})
     draft.facts |= {"undecoded": not_decoded} if not_decoded else {}
     draft.facts |= {
         "reader": captured.reader,

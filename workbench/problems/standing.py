@@ -103,12 +103,15 @@ def notes(case: Case) -> Iterable[Note]:
     for name, said in (case.facts.get("stores") or {}).items():
         yield from _store_notes(name, said)
     for one in case.facts.get("undecoded") or ():
-        yield Note(
-            "undecoded",
-            f"{one['records']:,} records of {one['topic']} with schema {one['schema_id']} cannot be decoded: {one['why']}.",
-        )
+        yield Note("undecoded", f"{one['records']:,} records of {one['topic']} {_as_written(one)}: {one['why']}.")
     for subject, why in sorted(case.evidence.missing.items()):
         yield Note("not-collected", f"{subject}: {why}.")
+
+
+def _as_written(one: Mapping[str, Any]) -> str:
+    if one["schema_id"] is None:
+        return f"cannot be decoded as {one['format']}"
+    return f"with schema {one['schema_id']} cannot be decoded"
 
 
 def _store_notes(name: str, said: Mapping[str, Any]) -> Iterable[Note]:
