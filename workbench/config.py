@@ -361,8 +361,8 @@ def _check_integration(table: Mapping[str, Any], where: str) -> None:
 
 def _check_integration_value(key: str, value: Any, where: str) -> None:
     if key == "formats":
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table of names.")
+        if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value.values()):
+            raise ConfigError(f"{where} must be a table of names.", hint='For example formats = { orders = "avro" }.')
     elif key in _LISTS:
         entries = [value] if isinstance(value, str) else value
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):

@@ -35,7 +35,7 @@ class Store:
         table, query: what is read, one of the two.
         id: column with the message id; "" takes the first of the usual names that is there.
         time: column with the time a row was written, or "" where there is none.
-        order: column whose order is that of the rows; "" takes the time.
+        order: column whose order is that of the rows, or "" where there is none; equal times are no order.
         deleted: column that is set where a row was taken out of use (a time, or true), or "".
         deleted_query: query of rows that are gone: the id, and perhaps when.
         published: for a source: column that is set once a row was handed over (a time, or true), or "".
@@ -112,8 +112,10 @@ def _database(name: str, table: Mapping[str, Any], where: str) -> Store:
         raise ConfigError(f"[{where}] names no database that can be read.", hint=hint)
     if bool(table.get("table")) == bool(table.get("query")):
         raise ConfigError(f"[{where}] must have either a table or a query.", hint='table = "schema.name"')
-    if table.get("published") and not (table.get("order") or table.get("time")):
-        raise ConfigError(f"[{where}] has published, but no order.", hint='Add order = "COLUMN", or time.')
+    if table.get("published") and not table.get("order"):
+        raise ConfigError(
+            f"[{where}] has published, but no order.", hint='Add order = "COLUMN", one that numbers its rows.'
+        )
     for key in ("query", "deleted_query"):
         _check_query(str(table.get(key) or ""), f"{where}.{key}")
     return _without_login(Store(name, _SCHEMES[scheme], **_fields(table, where)))

@@ -119,3 +119,10 @@ def test_one_look_and_no_cluster(kafka: str, tmp_path: Path) -> None:
     _, said = nowhere.communicate(timeout=60)
     assert nowhere.returncode == 1
     assert "Traceback" not in said
+
+
+def test_a_history_that_is_not_there_is_an_error(kafka: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "workbench", "check", "lag", "--bootstrap", kafka, "--group", "g"]
+    done = subprocess.run([*command, "--history", str(tmp_path / "nope")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "There is no folder" in done.stderr

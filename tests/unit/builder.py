@@ -95,6 +95,7 @@ class World:
         self.epochs: list[dict[str, Any]] = []
         self.replicas: list[dict[str, Any]] = []
         self.removed: list[dict[str, Any]] | None = None
+        self.other_commits: Rows | None = None
         self.facts: dict[str, Any] = {
             "source": source, "sinks": list(sinks), "any_sink": False, "retry_topics": [], "dead_letters": [],
             "group": None, "since": None, "until": None, "expected_latency_seconds": 300.0,
@@ -248,7 +249,10 @@ class World:
             tables["removed_rows"] = pa.Table.from_pylist(self.removed, REMOVED)
         if self.batches is not None:
             tables["batches"] = pa.Table.from_pylist(self.batches, BATCHES)
-        return Evidence(tables, self.facts, self.missing)
+        return Evidence({**tables, **self._others()}, self.facts, self.missing)
+
+    def _others(self) -> dict[str, pa.Table]:
+        return {} if self.other_commits is None else {"other_commits": self.other_commits.tables()["commit_history"]}
 
     def _scan(self, log: Mapping[str, Any]) -> dict[str, Any]:
         key = (log["topic"], log["partition"])

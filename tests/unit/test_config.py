@@ -255,3 +255,17 @@ def test_an_endpoint_whose_variable_is_empty_is_not_configured(tmp_path, monkeyp
     found = load_config(file).profile("p")
     assert found.prometheus is None
     assert found.traces == {"kind": "otlp-file", "path": "spans.jsonl"}
+
+
+def test_a_format_that_is_no_name_is_refused(config):
+    error = refused(
+        config, f"""
+        [profiles.p]
+        {KAFKA}
+        [integrations.i]
+        profile = "p"
+        source = "orders"
+        formats = {{ orders = 5 }}
+        """
+    )  # fmt: skip
+    assert "formats" in str(error)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.dialects import decode
+from workbench.dialects.homemade import attribute_of
 from workbench.dialects.model import DeadLetter
 
 AT = 1_772_366_400_000  # 2026-03-01T12:00:00Z
@@ -64,6 +65,14 @@ def test_numbers_may_be_binary_and_what_is_below_zero_is_none() -> None:
         None,
         None,
     )
+
+
+def test_what_says_where_errors_go_or_where_a_record_was_received_is_no_origin() -> None:
+    letter = by_headers(error="x", error__topic="orders.dlq", previous_topic="orders.retry")
+    assert place(letter) == (None, None, None)
+    healthy = [("kafka_receivedTopic", b"orders"), ("kafka_receivedPartitionId", b"3"), ("kafka_offset", b"77")]
+    assert decode(healthy, b'{"messageId": "m1"}', "notifications") is None
+    assert attribute_of("Failure") == attribute_of("PaymentFailure") == "message"
 
 
 def test_failed_and_error_alone_say_no_place() -> None:

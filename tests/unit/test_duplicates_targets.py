@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.unit.builder import NOW_MS, World
 from tests.unit.test_duplicates_history import AGAIN_MS, CRASH, REWIND
 from workbench.problems import duplicates
 from workbench.report import Report
+from workbench.sources.commits import rows_of
 
 IDEMPOTENT, TWICE, ORDER = "duplicates-target-not-idempotent", "outbox-published-twice", "outbox-out-of-order"
 TABLE = "sql:orders"
@@ -28,7 +30,8 @@ def into_table(*again: str, at_ms: int | None = AGAIN_MS, times: bool = True) ->
 
 
 def steady(world: World) -> World:
-    """The group's history: one member, commits that go forward."""
+    """The group's history: one member, commits that go forward. No other group reads the source."""
+    world.other_commits = rows_of("other", [], whole=True)
     world.generation(NOW_MS - 3_700_000, "a")
     world.committed_at(NOW_MS - 3_500_000, 30)
     return world
@@ -69,6 +72,17 @@ def test_without_history_or_times_it_is_suspected_among_others() -> None:
     assert report.causes["undetermined"] == 1
     codes, _ = found(steady(into_table("m3", at_ms=None, times=False)))
     assert codes[IDEMPOTENT] == "suspected"
+
+
+def test_it_is_suspected_where_another_group_may_have_read_it_or_the_history_begins_later() -> None:
+    world = steady(into_table("m3"))
+    world.other_commits = None
+    assert found(world)[0][IDEMPOTENT] == "suspected"
+    world = steady(into_table("m3"))
+    world.facts["history_since"] = datetime.fromtimestamp((NOW_MS - 3_000_000) / 1000, UTC).isoformat()
+    assert found(world)[0][IDEMPOTENT] == "suspected"
+    world.facts["history_since"] = datetime.fromtimestamp((NOW_MS - 3_700_000) / 1000, UTC).isoformat()
+    assert found(world)[0] == {IDEMPOTENT: "confirmed"}
 
 
 def test_what_the_source_holds_twice_is_not_the_tables_fault() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.builder import NOW_MS, World
 from tests.unit.test_loss_rules import diagnose, found, ids, state_of, without
+from workbench.problems import duplicates
 
 REJECTED, DELETED, DROPPED, UNPUBLISHED = (
     "loss-target-rejected", "loss-target-deleted", "loss-consumer-dropped", "outbox-unpublished",
@@ -48,6 +49,11 @@ LOST = ["m3", "m11", "m20"]
         ('new row for relation "t" violates check constraint "t_c_check"', "a check constraint"),
         ("value too long for type character varying(5)", "a type or length"),
         ("invalid input syntax for type integer", "a type or length"),
+        ('ERROR: value "9999999999" is out of range for type integer', "a type or length"),
+        ("sqlalchemy.exc.DataError: (psycopg.errors.X) ...", "a type or length"),
+        ("Violation of PRIMARY KEY constraint 'PK'. Cannot insert duplicate key in object", "a unique constraint"),
+        ("org.hibernate.exception.ConstraintViolationException: could not execute statement", "a check constraint"),
+        ("PSQLException SQLSTATE: 23503", "a foreign key"),
         ("Data truncation: Incorrect datetime value: '0000' for column 'at'", "a type or length"),
     ],
 )
@@ -61,7 +67,16 @@ def test_a_refused_row_is_told_by_the_words_of_its_database(error: str, kind: st
     assert state_of(report, DROPPED) == "ruled_out"
 
 
-@pytest.mark.parametrize("error", ["KeyError: 'profile'", "Connection refused", "timed out"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        "KeyError: 'profile'", "Connection refused", "timed out", "java.lang.StackOverflowError",
+        "Fetch offset 5 is out of range for partition in-0", "OFFSET_OUT_OF_RANGE", "FileExistsError: file already exists",
+        "jakarta.validation.ConstraintViolationException: name: must not be blank", "NullPointerException: orderId cannot be null",
+        "ClassCastException: class A cannot be cast to class B", 'NumberFormatException: Value out of range. Value:"200" Radix:10',
+        "log truncation detected", "ArithmeticException: integer overflow", "BufferOverflowException",
+    ],
+)  # fmt: skip
 def test_another_error_is_the_consumers(error: str) -> None:
     report = diagnose(logged(LOST, error))
     assert (state_of(report, REJECTED), state_of(report, DROPPED)) == ("ruled_out", "confirmed")
@@ -148,6 +163,20 @@ def test_a_table_without_any_id_of_the_source_is_doubted() -> None:
     assert any("none of the 5 ids" in item.reason for item in report.undecided)
 
 
+def test_a_quiet_or_healthy_table_of_old_rows_is_not_doubted() -> None:
+    for young in (True, False):
+        world = World(sinks=[TABLE])
+        world.store(TABLE)
+        for one in ids(5, "x"):
+            world.put(TABLE, one)
+        if young:
+            world.put("in", "m1", timestamp_ms=NOW_MS - 1000)
+            world.commit()
+        report = diagnose(world)
+        assert (report.verdict, report.undecided) == ("ok", ())
+        assert duplicates.diagnose(world.evidence()).verdict == "ok"
+
+
 def test_what_was_odd_about_a_table_is_noted() -> None:
     report = diagnose(into_table([], id_type="int64", unreadable_times=2, skipped={"lines that are no JSON object": 4}))
     assert {note.code for note in report.notes} >= {"ids-as-text", "unreadable-times", "lines-skipped"}
@@ -181,6 +210,15 @@ def test_without_a_mark_only_rows_before_a_published_one_are_certain() -> None:
     report = diagnose(outbox(["m3", "m19"]))
     assert (state_of(report, UNPUBLISHED), report.causes[UNPUBLISHED]) == ("confirmed", 2)
     assert state_of(diagnose(outbox(["m18", "m19"])), UNPUBLISHED) == "suspected"
+
+
+def test_rows_without_order_or_of_equal_times_are_only_suspected() -> None:
+    assert state_of(diagnose(outbox(["m3"], time=None)), UNPUBLISHED) == "suspected"
+    assert state_of(diagnose(outbox(["m3"], time=None, ordered=True)), UNPUBLISHED) == "confirmed"
+    world = outbox(["m3"])
+    for row in world.records:
+        row["timestamp_ms"] = NOW_MS - 3_600_000
+    assert state_of(diagnose(world), UNPUBLISHED) == "suspected"
 
 
 def test_young_rows_are_in_flight() -> None:

@@ -17,10 +17,10 @@ import pytest
 from workbench.capture.schema import CAPTURE
 from workbench.capture.stores import capture_store
 from workbench.config import load_config
-from workbench.errors import ConfigError, SourceUnavailable, UsageError
+from workbench.errors import AccessDenied, ConfigError, SourceUnavailable, UsageError
 from workbench.problems.scope import scope_from
 from workbench.sources.stores import Columns, Window, read_store, removed_rows
-from workbench.sources.stores.postgresql import _address
+from workbench.sources.stores.postgresql import _address, _error
 from workbench.sources.stores.values import marks, times_ms
 from workbench.stores import Store, is_store, store_of
 
@@ -71,6 +71,7 @@ def test_no_topic_is_taken_for_a_store() -> None:
         ({"timeout_seconds": "soon"}, "must be a number"),
         ({"timezone": "Mars/Base"}, "timezone"),
         ({"published": "done"}, "no order"),
+        ({"published": "done", "time": "at"}, "no order"),
     ],
 )
 def test_an_entry_that_does_not_fit_is_refused_by_name(values: dict[str, Any], words: str) -> None:
@@ -106,6 +107,21 @@ def test_secrets_come_from_the_environment_and_are_never_shown(monkeypatch: pyte
     path.write_text('[sql.orders]\nurl = "postgresql://{}@db/orders"\ntable = "t"\n'.format("u:clear"))
     with pytest.raises(ConfigError, match="password"):
         load_config(path)
+
+
+def test_a_password_without_a_user_is_not_sent_as_one() -> None:
+    store = Store("sql:t", "postgresql", url="postgresql://db:5432/x", password="s3cr3t/", table="t")
+    assert _address(store).startswith("postgresql://db:5432/x?")
+    assert "password=s3cr3t%2F" in _address(store)
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "refused"),
+    [("", 'role "x" does not exist', True), ("28P01", "no", True), ("42704", 'role "x" does not exist', False)],
+)
+def test_a_refused_login_is_told_from_a_wrong_statement(state: str, text: str, refused: bool) -> None:
+    error = _error(Store("sql:t", "postgresql", url="postgresql://db/x", table="t"), state, text)
+    assert isinstance(error, AccessDenied) == refused
 
 
 STORES = {"sql": {"t": {"url": "sqlite:///x.db", "table": "t"}, "u": {"url": "sqlite:///x.db", "table": "u"}}}
@@ -279,6 +295,15 @@ def test_json_lines_may_be_nested_and_damaged(tmp_path: Path) -> None:
     found = rows(Store("files:x", "files", path=str(tmp_path / "a.jsonl"), id="data.id", time="at"), columns=columns)
     assert [(row["message_id"], row["timestamp_ms"]) for row in found] == [("a", AT_MS), ("7", AT_MS), (None, None)]
     assert dict(columns.skipped) == {"lines that are no JSON object": 2}
+
+
+def test_an_empty_file_among_others_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("")
+    (tmp_path / "b.csv").write_text("id\nm1\n")
+    assert ids(Store("files:x", "files", path=f"{tmp_path}/*.csv")) == ["m1"]
+    (tmp_path / "0.jsonl").write_text("")
+    (tmp_path / "1.jsonl").write_text('{"id": "m1"}\n')
+    assert ids(Store("files:x", "files", path=f"{tmp_path}/*.jsonl")) == ["m1"]
 
 
 def test_many_parquet_files_are_one_store(tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ class StoreCapture:
         gone: rows that are.
         truncated: there are more rows than the limit allowed.
         columns: what was read of it, and what was odd.
-        without_id: rows that have no id.
         published_up_to: number of the last row that was handed over; None where the store does not say.
         unpublished_before: rows before that one that were not.
         unpublished: all rows that were not.
@@ -49,7 +48,6 @@ class StoreCapture:
     rows: int = 0
     gone: int = 0
     truncated: bool = False
-    without_id: int = 0
     published_up_to: int | None = None
     unpublished_before: int = 0
     unpublished: int = 0
@@ -149,7 +147,6 @@ def _captured(rows: Any, store: Store, role: Role, schema: pa.Schema, found: Sto
     ids = _shortened(rows["message_id"])
     _note_published(rows["published"], offsets, found)
     found.rows += count
-    found.without_id += ids.null_count
     made = {
         "role": pa.repeat(pa.scalar(role), count),
         "topic": pa.repeat(pa.scalar(store.name), count),

@@ -68,6 +68,10 @@ def examine(
         _finish(checking.examine(problem, loaded), run, "evidence")
     named, profile = options.target(integration, target.profile, target.bootstrap, target.setting)
     if run.history:
+        if not run.history.is_dir():
+            raise UsageError(
+                f"There is no folder {run.history}.", hint="Name the folder that workbench watch --out writes to."
+            )
         profile = replace(profile, history=str(run.history))
     work_dir = Path(tempfile.mkdtemp(prefix="workbench-check-"))
     try:

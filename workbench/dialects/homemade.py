@@ -15,7 +15,7 @@ _ORIGIN = ("topic", "partition", "offset", "timestamp_ms")
 _TIMES = ("timestamp_ms", "at_ms", "first_failure_ms")
 # "ValueError", "java.lang.IllegalStateException", "Shop.Orders.Broken": a name that says so, or one of at least three parts.
 _CLASS = re.compile(
-    r"(?:[A-Za-z_$][\w$]*(?:\.|::|\\))*[A-Z][\w$]*(?:Exception|Error|Fault|Throwable|Failure)\Z"
+    r"(?:[A-Za-z_$][\w$]*(?:\.|::|\\))*[A-Z][\w$]*(?:Exception|Error|Fault|Throwable)\Z"
     r"|(?:[A-Za-z_$][\w$]*(?:\.|::|\\)){2,}[A-Z][\w$]*\Z"
 )
 _NOT_GUESSED = frozenset({"dialect", "hops", "payload", "guessed", "is_retry"})

@@ -28,8 +28,8 @@ _NOISE = frozenset(
 )
 _OWNER = frozenset({"dlq", "dlt", "dlx", "dead", "deadletter"})
 _FIRST = frozenset({"original", "origin", "orig", "source", "src", "originating", "input"})
-# Before a place these say where the record was that failed.
-_PLACED = frozenset({"failed", "error", "consumed", "received", "real", "initial", "from", "previous"})
+# Before a place these say where the record was that failed; consumers write them on healthy records, too.
+_PLACED = frozenset({"failed", "consumed", "received", "real", "initial", "from"})
 
 _SPELLINGS = {
     "group": "group|group id|group name|consumer group|consumer group id|consumer group name|consumer",
@@ -98,11 +98,12 @@ def meaning(name: str) -> Meaning | None:
     if text in _MOMENTS:
         return Meaning(_MOMENTS[text], marks=True, first=False)
     kept = [word for word in said if word not in _NOISE]
-    first = bool(kept) and (kept[0] in _FIRST or (kept[0] in _PLACED and _FIELDS.get(" ".join(kept[1:])) in _PLACES))
+    placed = bool(kept) and kept[0] in _PLACED and _FIELDS.get(" ".join(kept[1:])) in _PLACES
+    first = placed or (bool(kept) and kept[0] in _FIRST)
     bare = " ".join(kept[1:] if first else kept)
     attribute = _FIELDS.get(bare)
     if attribute in _ORIGIN:
-        return _of_origin(attribute, owned=owned, first=first)
+        return _of_origin(attribute, owned=owned, first=first, placed=placed)
     if attribute is None:
         return None
     return Meaning(
@@ -110,8 +111,13 @@ def meaning(name: str) -> Meaning | None:
     )
 
 
-def _of_origin(attribute: str, *, owned: bool, first: bool) -> Meaning | None:
-    """The topic "original-topic" marks; a lone offset or timestamp does not: connectors and bridges copy those."""
+def _of_origin(attribute: str, *, owned: bool, first: bool, placed: bool) -> Meaning | None:
+    """The topic "original-topic" marks.
+
+    "received-topic" does not, nor does a lone offset or timestamp: consumers, connectors and bridges copy those.
+    """
     if attribute == "timestamp_ms" and owned and not first:
         return Meaning("at_ms", marks=True, first=False)
-    return Meaning(attribute, marks=owned or attribute == "topic", first=True) if owned or first else None
+    return (
+        Meaning(attribute, marks=owned or (attribute == "topic" and not placed), first=True) if owned or first else None
+    )

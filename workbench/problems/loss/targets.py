@@ -12,14 +12,24 @@ _GONE = (
     "EXISTS (SELECT 1 FROM gone g WHERE g.message_id = entries.message_id AND list_contains(missing_sinks, g.topic))"
 )
 
-# Words in which databases and their clients say that a value does not fit, the first that fits names the kind.
+# Words in which databases and their clients say that a value does not fit, the first that fits names the kind. Only words
+# that are theirs: "out of range", "overflow", "cannot be null" or "already exists" alone are said by everybody.
 _KINDS = {
-    "a unique constraint": r"unique|duplicate (key|entry)|already exists",
-    "a foreign key": r"foreign key",
-    "a column that must not be null": r"not[- _]?null|null value|cannot be null|may not be null",
-    "a check constraint": r"check constraint|violates|constraint failed|integrity ?error|constraint",
-    "a type or length": r"too long|out of range|invalid input syntax|truncat|incorrect .{1,40} value|overflow"
-    r"|data ?error|invalid .{1,40}(uuid|json|date|timestamp|integer|numeric)|cannot be cast|datatype mismatch",
+    "a unique constraint": r"duplicate (key|entry)|unique (constraint|index|key|violation)|violation of (unique|primary) key"
+    r"|uniqueviolation|sqlstate\W{0,9}23505",
+    "a foreign key": r"foreign ?key|sqlstate\W{0,9}23503",
+    "a column that must not be null": r"not[- ]null constraint|null value in column|column .{1,80} cannot be null|ora-01400"
+    r"|cannot insert (the value )?null|null not allowed for column|notnullviolation|doesn.t have a default value"
+    r"|sqlstate\W{0,9}23502",
+    "a check constraint": r"check constraint|checkviolation|exclusion constraint|constraint failed|violates .{1,40} constraint"
+    r"|integrity ?(error|constraint)|dataintegrityviolation|org\.hibernate\.[\w.]*constraintviolation|sqlstate\W{0,9}23\w{3}",
+    "a type or length": r"too long for (type|column)|value too large for column|data truncat|binary data would be truncated"
+    r"|invalid input syntax for|(smallint|integer|bigint|real|double precision|numeric value|timestamp) out of range"
+    r"|out of range (for type|value for column)|field value out of range|numeric field overflow|arithmetic overflow error"
+    r"|incorrect .{1,40} value|invalid json text|datatype mismatch|cannot cast type|cannot be cast to type"
+    r"|conversion failed when converting|is of type .{1,40} but expression is of type"
+    r"|(sqlalchemy|psycopg|pymysql|mysqldb|asyncpg|django)[\w.]*dataerror|ora-(01438|12899|01722|01861|01840|01843)"
+    r"|sqlstate\W{0,9}22\w{3}",
 }
 _REFUSED = "|".join(_KINDS.values())
 _REJECTED = (

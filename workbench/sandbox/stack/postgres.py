@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from workbench.errors import SandboxError
@@ -61,7 +62,7 @@ def _make(initdb: Path, mine: Path, data: Path, user: str | None) -> None:
     mine.mkdir(parents=True, exist_ok=True)
     if user:
         shutil.chown(mine, user)
-        _open_way(mine)
+        _open_way(mine, user)
     command = [str(initdb), "-D", str(data), "-U", USER, "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C"]
     made = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=False)
     if made.returncode:
@@ -69,9 +70,20 @@ def _make(initdb: Path, mine: Path, data: Path, user: str | None) -> None:
         raise SandboxError(f"PostgreSQL's data could not be made: {said}", hint=f"Look into {mine}.")
 
 
-def _open_way(folder: Path) -> None:
-    """Lets another account come as far as a folder: temporary ones belong to us alone."""
-    for parent in folder.parents:
+def _open_way(folder: Path, user: str) -> None:
+    """Lets another account come as far as a folder; only the stack's folder and temporary ones are ours to open.
+
+    Raises:
+        SandboxError: a folder above is closed, such as root's home.
+    """
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for parent in folder.resolve().parents:
         found = parent.stat()
-        if found.st_uid == os.geteuid() and found.st_mode & 0o011 != 0o011:
-            parent.chmod(found.st_mode | 0o011)
+        if found.st_mode & 0o001:
+            continue
+        if parent != folder.resolve().parent and temporary not in parent.parents:
+            raise SandboxError(
+                f"PostgreSQL runs as {user} here, who cannot reach {folder}: {parent} is closed.",
+                hint="Set WORKBENCH_SANDBOX_DIR to a folder that others may pass, or use another account.",
+            )
+        parent.chmod(found.st_mode | 0o011)

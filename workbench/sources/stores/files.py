@@ -44,11 +44,14 @@ class _Opened:
         self._store, self._files = store, files
 
     def columns(self) -> dict[str, str]:
-        file = self._files[0]
-        try:
-            return _READERS[self._format(file)][0](file)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise _unreadable(self._store, file.path, error) from None
+        """Of the first file that has any: an export of a quiet hour may be empty."""
+        for file in self._files:
+            try:
+                if names := _READERS[self._format(file)][0](file):
+                    return names
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise _unreadable(self._store, file.path, error) from None
+        return {}
 
     def _format(self, file: Any) -> str:
         if self._store.format:
@@ -149,6 +152,8 @@ def _csv_columns(file: Any) -> dict[str, str]:
 def _csv_rows(file: Any, columns: Columns) -> Iterator[Any]:
     lines = _csv_lines(file)
     header = next(lines, [])
+    if not header:
+        return
     places = {role: header.index(name) for role, name in columns.names.items()}
     yield from _batched((_csv_row(line, len(header), places, columns) for line in lines), columns)
 

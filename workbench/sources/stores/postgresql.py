@@ -37,9 +37,11 @@ def opened(store: Store) -> Iterator[_Opened]:
 
 def _address(store: Store) -> str:
     parts = urlsplit(store.url)
-    login = ":".join(quote(one, safe="") for one in (store.username, store.password) if one)
+    login = ":".join(quote(one, safe="") for one in (store.username, store.password) if one) if store.username else ""
     place = f"{login}@{parts.netloc}" if login else parts.netloc
     given = dict(parse_qsl(parts.query))
+    if store.password and not login:  # the user's name may come from the environment
+        given["password"] = store.password
     own = _READ_ONLY.format(ms=round(store.timeout_seconds * 1000))
     options = f"{given['options']} {own}" if "options" in given else own
     query = urlencode({"connect_timeout": CONNECT_SECONDS, **given, "options": options}, quote_via=quote)
@@ -113,7 +115,7 @@ def _state(text: str) -> str:
 
 
 def _error(store: Store, state: str, text: str) -> Exception:
-    if state[:2] == "28" or any(words in text for words in _LOGIN):
+    if state[:2] == "28" or (not state and any(words in text for words in _LOGIN)):
         return AccessDenied(
             f"{store.name} refuses the login.", source=store.name, hint="Check username and password of its entry."
         )

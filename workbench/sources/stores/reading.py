@@ -21,7 +21,7 @@ ID_NAMES = ("messageid", "eventid", "id")
 
 # One row a row of the store. Null: message_id where the row has none; times where there are none or they are unreadable;
 # published where the store has no such column.
-Row = pa.schema(
+ROWS = pa.schema(
     [
         ("message_id", pa.string()),
         ("timestamp_ms", pa.int64()),
@@ -85,7 +85,7 @@ def opened(store: Store) -> AbstractContextManager[Opened]:
 def read_store(
     store: Store, window: Window | None = None, *, limit: int | None = None, columns: Columns | None = None
 ) -> Iterator[Any]:
-    """The rows of a store as record batches of schema ``Row``, in the order of its ``order`` or ``time`` column.
+    """The rows of a store as record batches of schema ``ROWS``, in the order of its ``order`` column, if it has one.
 
     Args:
         store: what to read.
@@ -109,7 +109,7 @@ def read_store(
 
 
 def removed_rows(store: Store) -> Iterator[Any]:
-    """Ids that the store says are gone, by its ``deleted_query``: batches of schema ``Row``."""
+    """Ids that the store says are gone, by its ``deleted_query``: batches of schema ``ROWS``."""
     if not store.deleted_query:
         return
     with opened(store) as source:
@@ -151,7 +151,7 @@ def _has(known: Mapping[str, str], key: str) -> str:
 
 
 def _row_batch(batch: Any, store: Store, columns: Columns) -> Any:
-    """A batch as the store gave it, in the schema ``Row``."""
+    """A batch as the store gave it, in the schema ``ROWS``."""
     names, rows = batch.schema.names, batch.num_rows
     deleted = batch["deleted"] if "deleted" in names else None
     at = pa.nulls(rows, pa.int64()) if "at" not in names else times_ms(batch["at"], store.timezone)
@@ -164,7 +164,7 @@ def _row_batch(batch: Any, store: Store, columns: Columns) -> Any:
         "deleted_ms": pa.nulls(rows, pa.int64()) if deleted is None else _marked_at(deleted, store.timezone),
         "published": marks(batch["published"]) if "published" in names else pa.nulls(rows, pa.bool_()),
     }
-    return pa.RecordBatch.from_arrays([_plain(made[one.name]) for one in Row], schema=Row)
+    return pa.RecordBatch.from_arrays([_plain(made[one.name]) for one in ROWS], schema=ROWS)
 
 
 def _marked_at(column: Any, timezone: str) -> Any:

@@ -29,18 +29,17 @@ class Words:
 
 
 def select(columns: Columns, words: Words, window: Window, limit: int | None) -> str:
-    """The SELECT of a store's rows, in their order; columns are named by their roles."""
+    """The SELECT of a store's rows, in their order if they have one; columns are named by their roles."""
     names = {role: f"q.{words.quoted(name)}" for role, name in columns.names.items()}
     ids = words.as_text(names["id"])
     parts = [f"{ids} AS id", *(f"{names[role]} AS {role}" for role in ("at", "deleted", "published") if role in names)]
-    by = names.get("order") or names.get("at")
     return " ".join(
         filter(
             None,
             (
                 f"SELECT {', '.join(parts)} FROM {words.selection} AS q",
                 _where(names.get("at"), words, window),
-                f"ORDER BY {by}" if by and ("order" in names or "published" in names) else "",
+                f"ORDER BY {names['order']}" if "order" in names else "",
                 f"LIMIT {int(limit)}" if limit is not None else "",
             ),
         )
