@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import SourceUnavailable
 from workbench.problems.draft import OWN_GROUPS
-from workbench.sources.history.store import Row
+from workbench.sources.history.files import Row
 
 if TYPE_CHECKING:
     from workbench.sources import Cluster

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import SourceError
 from workbench.services.watch.looking import Look, look
-from workbench.sources.history.store import HistoryWriter
+from workbench.sources.history.writer import HistoryWriter
 
 if TYPE_CHECKING:
     from workbench.sources import Cluster
