@@ -17,7 +17,7 @@ from workbench.problems.lag.brokers import broker, hanging_transaction
 from workbench.problems.lag.entries import entries_table
 from workbench.problems.lag.ledger import ledger, scanned
 from workbench.problems.lag.members import idle_members, no_members, rebalance_storm
-from workbench.problems.lag.partitions import Index, rows_of
+from workbench.problems.lag.partitions import Index, Row, grouped, rows_of
 from workbench.problems.lag.rates import bulk_load, burst, hot_partition, slow_processing, throughput_deficit
 from workbench.problems.lag.retention import retention_risk
 from workbench.problems.lag.situation import Situation, situation
@@ -109,21 +109,20 @@ def diagnose(evidence: Evidence) -> Report:
 def examine(evidence: Evidence) -> Examination:
     """``diagnose`` with the lagging partitions at hand."""
     con = evidence.connect(memory_limit=standing.MEMORY_LIMIT)
-    seen = _by_group(evidence)
-    group = evidence.facts["group"]
-    report = _examined(con, evidence, situation(evidence, _index(evidence), seen.get(group, ())))
+    index, group = _index(evidence), evidence.facts["group"]
+    seen = grouped(rows_of(evidence, "committed"), "group")
+    report = _examined(con, evidence, index, situation(evidence, index, seen.get(group, ())))
     return Examination(report, con, _ROWS, evidence)
 
 
 def diagnose_all(evidence: Evidence) -> tuple[Report, ...]:
     """One report a group, worst first, then those that are furthest behind."""
-    index, seen = _index(evidence), _by_group(evidence)
+    index, tables = _index(evidence), _tables_by_group(evidence)
     with evidence.connect(memory_limit=standing.MEMORY_LIMIT) as con:
-        tables = _tables_by_group(evidence)
         reports = [
-            _examined(con, one, situation(one, index, seen.get(group, ())))
+            _examined(con, one, index, situation(one, index, tables["committed"].get(group, ())))
             for group in evidence.facts["groups"]
-            for one in [_narrowed(evidence, group, tables)]
+            for one in [_narrowed(evidence, group, index, tables)]
         ]
     return tuple(sorted(reports, key=_rank))
 
@@ -136,35 +135,29 @@ def _index(evidence: Evidence) -> Index:
     return Index.of(evidence, standing.epoch_ms(evidence.facts["collected_at"]))
 
 
-def _by_group(evidence: Evidence, name: str = "committed") -> dict[str, list[dict[str, Any]]]:
-    out: dict[str, list[dict[str, Any]]] = {}
-    for row in rows_of(evidence, name):
-        out.setdefault(row["group"], []).append(row)
-    return out
+def _tables_by_group(evidence: Evidence) -> dict[str, dict[str, list[Row]]]:
+    return {name: grouped(rows_of(evidence, name), "group") for name in ("groups", "members", "committed")}
 
 
-def _tables_by_group(evidence: Evidence) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    return {name: _by_group(evidence, name) for name in ("groups", "members") if name in evidence.tables}
-
-
-def _narrowed(evidence: Evidence, group: str, tables: Mapping[str, Mapping[str, list[dict[str, Any]]]]) -> Evidence:
+def _narrowed(evidence: Evidence, group: str, index: Index, tables: Mapping[str, Mapping[str, list[Row]]]) -> Evidence:
     """One group's part of the evidence of all; the tables that rules query stay whole on the connection."""
-    small: dict[str, Any] = {}
-    for name, by_group in tables.items():
-        whole = evidence.table(name)
-        if whole is not None:
-            small[name] = table_of(whole.schema, [tuple(row.values()) for row in by_group.get(group, ())])
+    mine = {name: by_group.get(group, []) for name, by_group in tables.items()}
+    mine["heads"] = index.heads_of(mine["committed"])
+    small = {
+        name: table_of(whole.schema, [tuple(row.values()) for row in rows])
+        for name, rows in mine.items()
+        if (whole := evidence.table(name)) is not None
+    }
     return replace(evidence, tables={**evidence.tables, **small}, facts={**evidence.facts, "group": group})
 
 
-def _examined(con: duckdb.DuckDBPyConnection, evidence: Evidence, now: Situation) -> Report:
+def _examined(con: duckdb.DuckDBPyConnection, evidence: Evidence, index: Index, now: Situation) -> Report:
     lagging = [item for item in now.seen if item.lagging]
     rulings: dict[Rule, Ruling] = {item: Ruling() for item in RULES}
     case = Case(con, evidence, ledger(now.seen, scanned(con, evidence, now.seen)), len(lagging), _numbers(now))
     settled = attribution.Attribution({}, {}, {}, 0, 0, 0)
     if lagging or len(evidence.facts["groups"]) == 1:
-        held = _index(evidence).open
-        con.register("lagging", entries_table(evidence, now, held))
+        con.register("lagging", entries_table(evidence, now, index))
         con.execute("CREATE OR REPLACE TEMP TABLE entries AS SELECT * FROM lagging")
         con.register("behind", table_of(_BEHIND, _behind(now)))
         rulings = {item: item.rule_on(case) if lagging or item is hanging_transaction else Ruling() for item in RULES}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from workbench.problems.lag.partitions import Standing, rows_of
+from workbench.problems.lag.partitions import Index, Row, Standing, rows_of
 from workbench.problems.lag.situation import Situation, came_ms
 from workbench.problems.lag.trends import Motion
 from workbench.tables import table_of
@@ -37,9 +37,9 @@ ENTRIES = pa.schema(
 )  # fmt: skip
 
 
-def entries_table(evidence: Evidence, now: Situation, open_places: Mapping[Place, list[Any]]) -> pa.Table:
+def entries_table(evidence: Evidence, now: Situation, index: Index) -> pa.Table:
     """The table ``entries``; a cell is null where its evidence is missing."""
-    world = _World(evidence, now, open_places)
+    world = _World(evidence, now, index)
     lagging = [item for item in now.seen if item.lagging]
     return table_of(ENTRIES, [world.row(number, item) for number, item in enumerate(lagging)])
 
@@ -47,10 +47,10 @@ def entries_table(evidence: Evidence, now: Situation, open_places: Mapping[Place
 class _World:
     """What all rows of one group share."""
 
-    def __init__(self, evidence: Evidence, now: Situation, open_places: Mapping[Place, list[Any]]) -> None:
-        self.now, self.open = now, open_places
+    def __init__(self, evidence: Evidence, now: Situation, index: Index) -> None:
+        self.now, self.open = now, index.open
         self.topics = {(row["topic"], row["partition"]): row for row in rows_of(evidence, "topics")}
-        self.traffic = _traffic(evidence, now)
+        self.traffic = _traffic(index, now)
         self.members = [row for row in rows_of(evidence, "members") if row["group"] == now.group]
         self.has_members = "members" in evidence.tables and bool(self.members)
         self.owners = {(row["topic"], row["partition"]): row["member_id"] for row in self.members if row["topic"]}
@@ -98,21 +98,26 @@ class _World:
         return owner is not None and counts[owner] >= min(counts.values()) + 2
 
 
-def _traffic(evidence: Evidence, now: Situation) -> dict[Place, float]:
+def _traffic(index: Index, now: Situation) -> dict[Place, float]:
     """Place -> its share of what its topic was sent: in the window, or where that has nothing, in the whole log."""
-    sent = {place: (moved.produced_per_second or 0.0) for place, moved in now.motions.items()}
-    held = {
-        (row["topic"], row["partition"]): float(row["high_watermark"] - row["log_start_offset"])
-        for row in rows_of(evidence, "offsets")
-        if row["high_watermark"] is not None and row["log_start_offset"] is not None
-    }
+    sent: dict[str, dict[Place, float]] = {item.topic: {} for item in now.seen}
+    for place, moved in now.motions.items():
+        sent[place[0]][place] = moved.produced_per_second or 0.0
     out: dict[Place, float] = {}
-    for topic in {place[0] for place in held}:
-        by_rate = {place: value for place, value in sent.items() if place[0] == topic}
-        known = by_rate if sum(by_rate.values()) > 0 else {p: v for p, v in held.items() if p[0] == topic}
+    for topic, by_rate in sent.items():
+        known = by_rate if sum(by_rate.values()) > 0 else _held(index.by_topic.get(topic, ()))
         total = sum(known.values())
         out |= {place: value / total for place, value in known.items() if total}
     return out
+
+
+def _held(logs: Iterable[Row]) -> dict[Place, float]:
+    """Place -> how many offsets its log spans."""
+    return {
+        (row["topic"], row["partition"]): float(row["high_watermark"] - row["log_start_offset"])
+        for row in logs
+        if row["high_watermark"] is not None and row["log_start_offset"] is not None
+    }
 
 
 def is_more_than_its_share(traffic: float | None, partitions: int) -> bool:

@@ -51,7 +51,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Index:
-    """The cluster's part of lag evidence, by place; shared by all groups of one collection."""
+    """The cluster's part of lag evidence, by place; shared by all groups of one collection.
+
+    Brought together once: with thousands of groups nothing that is asked of one may go over what is known of all.
+    """
 
     offsets: Mapping[tuple[str, int], Row]
     cutoffs: Mapping[tuple[str, int], int | None]
@@ -60,19 +63,27 @@ class Index:
     collected_ms: int = field(default=0)
     open: Mapping[tuple[str, int], list[Row]] = field(default_factory=dict)
     leaderless: frozenset[tuple[str, int]] = frozenset()
+    by_topic: Mapping[str, list[Row]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, evidence: Evidence, collected_ms: int) -> Index:
         """The index of some evidence."""
+        offsets = rows_of(evidence, "offsets")
         return cls(
-            {(row["topic"], row["partition"]): row for row in rows_of(evidence, "offsets")},
+            {(row["topic"], row["partition"]): row for row in offsets},
             {(row["topic"], row["partition"]): row["offset"] for row in rows_of(evidence, "cutoffs")},
             {(row["topic"], row["partition"], row["offset"]): row for row in rows_of(evidence, "heads")},
             evidence.facts,
             collected_ms,
             _by_place(rows_of(evidence, "open_transactions")),
             frozenset((row["topic"], row["partition"]) for row in rows_of(evidence, "topics") if row["leader"] is None),
+            grouped(offsets, "topic"),
         )
+
+    def heads_of(self, committed: Iterable[Row]) -> list[Row]:
+        """The heads that were read for some commits."""
+        asked = ((row["topic"], row["partition"], row["committed_offset"]) for row in committed)
+        return [self.heads[one] for one in asked if one in self.heads]
 
 
 def rows_of(evidence: Evidence, name: str) -> list[dict[str, Any]]:
@@ -80,6 +91,14 @@ def rows_of(evidence: Evidence, name: str) -> list[dict[str, Any]]:
     table = evidence.table(name)
     found: list[dict[str, Any]] = table.to_pylist() if table is not None else []
     return found
+
+
+def grouped(rows: Iterable[Row], name: str) -> dict[str, list[Row]]:
+    """Rows by a column."""
+    out: dict[str, list[Row]] = {}
+    for row in rows:
+        out.setdefault(row[name], []).append(row)
+    return out
 
 
 def _by_place(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
