@@ -26,7 +26,7 @@ ONLY_FOR_CLI = ("integration", "sandbox")
 PROBLEMS = ("loss", "duplicates", "lag", "dlq", "message", "health")
 CLIENT_LIBRARIES = ("kafka", "confluent_kafka")
 KNOW_CLIENTS = ("sources", "capture", "redrive", "integration", "sandbox")
-HEAVY = ("pandas", "plotly", "papermill", "IPython", "kafka", "matplotlib")
+HEAVY = ("pandas", "plotly", "papermill", "IPython", "kafka", "matplotlib", "mcp")
 
 MODULES = dict(modules())
 

@@ -12,6 +12,7 @@ from workbench._version import __version__
 from workbench.cli import integration, redrive, sandbox
 from workbench.cli.check import check
 from workbench.cli.doctor import discover, doctor
+from workbench.cli.mcp import serve_mcp
 from workbench.cli.message import message
 from workbench.cli.open import open_lab
 from workbench.cli.run import run
@@ -32,6 +33,7 @@ app.command("run")(run)
 app.command("open")(open_lab)
 app.command("schedule")(schedule)
 app.command("watch")(watch)
+app.command("mcp")(serve_mcp)
 app.command("doctor")(doctor)
 app.command("discover")(discover)
 app.add_typer(integration.app, name="integration")
