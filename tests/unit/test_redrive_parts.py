@@ -23,7 +23,7 @@ from workbench.redrive.candidates import Candidate, candidates, chosen_groups, c
 from workbench.redrive.dead_letters import Dialects
 from workbench.redrive.lock import locked
 from workbench.redrive.ordering import ordered, steps
-from workbench.redrive.outgoing import Record, kept_headers, outgoing, own_headers
+from workbench.redrive.outgoing import Record, dropped_early, kept_headers, outgoing, own_headers
 from workbench.redrive.permission import confirm, require_redrive
 from workbench.redrive.placement import place
 from workbench.redrive.plan import HOME_MADE, UNWRAP, Row
@@ -254,6 +254,37 @@ def test_headers_of_the_user_s_own_dialect_are_stripped_too():
         own,
     )
     assert made.value == b"text"
+
+
+def test_headers_dropped_before_they_are_read_are_those_dropped_after():
+    import pyarrow as pa
+
+    from workbench.capture.schema import RAW
+    from workbench.redrive.reading import headers_of
+
+    own = Dialects({"billing": {"origin_topic": "header:X-From"}})
+    lists = [
+        [*SPRING, ("trace", b"2"), ("x", None), ("X-From", b"o")],
+        [],
+        None,
+        [("workbench-redrive-count", b"1")],
+        SPRING,
+    ]
+    column = pa.array(
+        [found and [{"name": name, "value": value} for name, value in found] for found in lists],
+        RAW.field("headers").type,
+    )
+    plain = Row("dlq", 0, 5, "orders", 1, None, 0, "v1:a", 0)
+    early = headers_of(column, dropped_early([plain], "strip", own))
+    assert early == [kept_headers(found or [], "strip", own, home_made=False) for found in lists]
+    assert headers_of(column.slice(1), dropped_early([plain], "strip", own)) == early[1:]
+
+
+def test_headers_that_are_kept_or_needed_are_not_dropped_early():
+    plain = Row("dlq", 0, 5, "orders", 1, None, 0, "v1:a", 0)
+    assert dropped_early([plain], "keep", KNOWN) is None
+    assert dropped_early([plain, plain._replace(flags=UNWRAP)], "strip", KNOWN) is None
+    assert dropped_early([plain._replace(flags=HOME_MADE)], "strip", KNOWN) is None
 
 
 def test_an_envelope_is_taken_off():

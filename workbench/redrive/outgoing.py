@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from workbench.dialects import is_marking, original_headers
 from workbench.dialects.redrive import AT, COUNT, LETTER, ORIGIN, OWN, PLAN
@@ -63,6 +63,17 @@ def kept_headers(
     dropped = is_marking if home_made else _is_dialect
     own = OWN | dialects.header_names
     return [pair for pair in headers if pair[0] not in own and not dropped(pair[0])]
+
+
+def dropped_early(rows: Sequence[Row], mode: str, dialects: Dialects) -> Callable[[str], bool] | None:
+    """Which header names none of some rows sends or needs; null where each record's headers must be looked at."""
+    if mode == "keep" or any(row.flags & (UNWRAP | HOME_MADE) for row in rows):
+        return None
+    return partial(_goes, OWN | dialects.header_names)
+
+
+def _goes(own: frozenset[str], name: str) -> bool:
+    return name in own or _is_dialect(name)
 
 
 @lru_cache(maxsize=8192)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,15 +119,22 @@ def _visible(batch: Any) -> Any:
     return batch.filter(pc.invert(pc.fill_null(aborted, False))) if pc.any(aborted).as_py() else batch
 
 
-def records_of(batch: Any) -> list[Raw]:
-    """A raw batch as Python values."""
+def records_of(batch: Any, dropped: Callable[[str], bool] | None = None) -> list[Raw]:
+    """A raw batch as Python values, without the headers whose names are dropped."""
     names = ("partition", "offset", "timestamp_ms", "timestamp_type", "key", "value")
     columns = [batch[name].to_pylist() for name in names]
-    return [Raw(*row) for row in zip(*columns, headers_of(batch["headers"]), strict=True)]
+    return [Raw(*row) for row in zip(*columns, headers_of(batch["headers"], dropped), strict=True)]
 
 
-def headers_of(column: Any) -> list[Headers]:
-    """A column of headers as lists of pairs; many times faster than turning each into a dict."""
+def headers_of(column: Any, dropped: Callable[[str], bool] | None = None) -> list[Headers]:
+    """A column of headers as lists of pairs; many times faster than turning each into a dict.
+
+    Args:
+        column: of schema ``RAW``.
+        dropped: asked once for each name; what it drops never becomes a Python value, which stacks make expensive.
+    """
+    if dropped is not None:
+        return _some_headers(column, dropped)
     import pyarrow.compute as pc
 
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_pylist()
@@ -137,4 +144,20 @@ def headers_of(column: Any) -> list[Headers]:
     for length in lengths:
         out.append(pairs[at : at + length])
         at += length
+    return out
+
+
+def _some_headers(column: Any, dropped: Callable[[str], bool]) -> list[Headers]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    flat = column.flatten()
+    names = flat.field("name").dictionary_encode()
+    known = pa.array([not dropped(name) for name in names.dictionary.to_pylist()], pa.bool_())
+    keep = known.take(names.indices)
+    kept, rows = flat.filter(keep), pc.list_parent_indices(column).filter(keep)
+    out: list[Headers] = [[] for _ in range(len(column))]
+    pairs = zip(kept.field("name").to_pylist(), kept.field("value").to_pylist(), strict=True)
+    for row, pair in zip(rows.to_pylist(), pairs, strict=True):
+        out[row].append(pair)
     return out

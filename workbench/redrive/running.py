@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.capture.crew import Interrupts
 from workbench.errors import RedriveError, WorkbenchError
@@ -16,7 +16,7 @@ from workbench.redrive.audit import Audit
 from workbench.redrive.dead_letters import Dialects
 from workbench.redrive.lock import locked
 from workbench.redrive.ordering import steps
-from workbench.redrive.outgoing import Record, outgoing
+from workbench.redrive.outgoing import Record, dropped_early, outgoing
 from workbench.redrive.plan import Plan, Row
 from workbench.redrive.reading import Raw
 from workbench.redrive.sending import Sender
@@ -151,7 +151,7 @@ class _Run:
         self.how = (self.plan.headers, Dialects(self.plan.dialects))
         ids = ids_of(self.plan, self.spool) if self.looks else {}
         self.watch = Watch(self.cluster, self.plan, ids)
-        told = self.watch.note if self.looks else _unheard
+        told = self.watch.note if self.looks else None
         self.sender = Sender(self.cluster, self.plan, self._records, told, self.pace.rate)
 
     @property
@@ -214,7 +214,7 @@ class _Run:
         return Result(done, total, came, done < total)
 
     def _records(self, rows: Sequence[Row]) -> list[Record]:
-        raws = self.spool.records([row[:3] for row in rows])
+        raws = self.spool.records([row[:3] for row in rows], dropped_early(rows, *self.how))
         made = [outgoing(row, raw, *self.how) for row, raw in zip(rows, raws, strict=True)]
         if self.change is transform.unchanged:
             return made
@@ -222,7 +222,3 @@ class _Run:
         if any(outcome.record is None for outcome in outcomes):
             raise RedriveError("The transformation gives now what it did not give before.", hint="Make a new plan.")
         return [outcome.record for outcome in outcomes if outcome.record is not None]
-
-
-def _unheard(*_: Any) -> None:
-    """Nobody looks."""

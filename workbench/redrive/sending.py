@@ -6,10 +6,12 @@ last one left open, and then the mark, which says how far the plan really is.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 TRANSACTION_SECONDS = 60
 ROWS_A_TRANSACTION = 5_000
 BYTES_A_TRANSACTION = 64 << 20
+ROWS_A_POLL = 200  # delivery reports are taken so often: each look costs more than a record
 FAILURES = 5  # in a row, then the brokers are left alone
 _PERMANENT = frozenset({"denied", "missing", "login"})
 
@@ -63,7 +66,7 @@ class Sender:
         cluster: where to.
         plan: what.
         prepare: makes the records of rows.
-        told: called for each acknowledged copy, before its transaction is committed.
+        told: called for each acknowledged copy, before its transaction is committed; null where nobody listens.
         rate: copies a second at most; null is no limit.
         done: rows that are committed.
     """
@@ -71,7 +74,7 @@ class Sender:
     cluster: Cluster
     plan: Plan
     prepare: Prepare
-    told: Told
+    told: Told | None
     rate: float | None = None
     done: int = 0
     _producer: Any = None
@@ -110,7 +113,8 @@ class Sender:
             self._pace(until - self.done, stopped)
             if stopped():
                 return
-            self._patiently(partial(self._advance, until))
+            with _uncollected():
+                self._patiently(partial(self._advance, until))
 
     def close(self) -> None:
         """Lets go of the producer; an open transaction is ended by whoever comes next."""
@@ -141,7 +145,8 @@ class Sender:
     def _take_over(self) -> None:
         from confluent_kafka import KafkaException, Producer
 
-        more = {"transactional.id": self.plan.transactional_id, "transaction.timeout.ms": TRANSACTION_SECONDS * 1000}
+        more = {"transactional.id": self.plan.transactional_id, "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
+                "delivery.report.only.error": self.told is None}  # fmt: skip
         self._producer = None
         producer = Producer(producer_settings(self.cluster.profile.kafka, **more))
         try:
@@ -185,6 +190,8 @@ class Sender:
         for row, record in zip(rows, records, strict=True):
             self._produce(self.done + sent, row, record, now.encode())
             sent += 1
+            if sent % ROWS_A_POLL == 0:
+                self._producer.poll(0)
             size += len(record.value or b"")
             if size > BYTES_A_TRANSACTION:
                 break
@@ -194,14 +201,14 @@ class Sender:
         return mark.done
 
     def _produce(self, number: int, row: Row, record: Record, now: bytes) -> None:
-        self._waiting.setdefault((row.target, row.target_partition), deque()).append(number)
+        if self.told is not None:
+            self._waiting.setdefault((row.target, row.target_partition), deque()).append(number)
         headers = [*record.headers, *own_headers(self.plan, row, now)]
         while True:
             try:
                 self._producer.produce(
                     row.target, record.value, record.key, row.target_partition, self._noted, headers=headers
                 )
-                self._producer.poll(0)
                 return
             except BufferError:
                 self._producer.poll(0.1)
@@ -210,7 +217,7 @@ class Sender:
         """A delivery report; those of one partition come in the order of sending."""
         if error is not None:
             self._failed.append(error)
-        elif waiting := self._waiting.get((message.topic(), message.partition())):
+        elif self.told is not None and (waiting := self._waiting.get((message.topic(), message.partition()))):
             self.told(waiting.popleft(), message.topic(), message.partition(), message.offset())
 
     def _failure(self, error: Any) -> Exception:
@@ -232,3 +239,15 @@ class Sender:
         if fault.code == KafkaError.MSG_SIZE_TOO_LARGE:
             return RedriveError(f"A copy is larger than its target takes; {self.done:,} were sent.", hint="Plan again.")
         return _Unsent(fault.text)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: the records of a transaction hold no circles, and it would walk all of them often."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,8 @@ class Spool:
             batch = self._file.get_batch(number)
             yield number, batch["topic"][0].as_py(), batch
 
-    def records(self, places: Sequence[Place]) -> list[Raw]:
-        """The records at the places, in their order.
+    def records(self, places: Sequence[Place], dropped: Callable[[str], bool] | None = None) -> list[Raw]:
+        """The records at the places, in their order, without the headers whose names are dropped.
 
         Raises:
             KeyError: one is not there.
@@ -60,7 +60,7 @@ class Spool:
         out: list[Any] = [None] * len(places)
         for number, asked in by_batch.items():
             taken = self._file.get_batch(number).take(pa.array([row for _, row in asked], pa.int64()))
-            for (position, _), record in zip(asked, records_of(taken), strict=True):
+            for (position, _), record in zip(asked, records_of(taken, dropped), strict=True):
                 out[position] = record
         return out
 

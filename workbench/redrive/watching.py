@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workbench.capture import CaptureSpec, IdFrom, TopicSpec
@@ -76,11 +77,21 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.read_to = {topic: dict(found.ends) for topic, found in self.plan.dead_letters.items()}
-        rows = self.plan.rows
         self._dialects = Dialects(self.plan.dialects)
-        self._by_letter = {row.letter: number for number, row in enumerate(rows)}
-        self._by_origin = {row.origin: number for number, row in enumerate(rows) if row.origin}
-        self._by_id = {self.ids[row[:3]]: number for number, row in enumerate(rows) if row[:3] in self.ids}
+
+    # Made when they are first asked for: a run that does not look needs none of them.
+    @cached_property
+    def _by_letter(self) -> dict[str, int]:
+        return {row.letter: number for number, row in enumerate(self.plan.rows)}
+
+    @cached_property
+    def _by_origin(self) -> dict[str, int]:
+        return {row.origin: number for number, row in enumerate(self.plan.rows) if row.origin}
+
+    @cached_property
+    def _by_id(self) -> dict[str, int]:
+        ids = self.ids
+        return {ids[row[:3]]: number for number, row in enumerate(self.plan.rows) if row[:3] in ids}
 
     def note(self, number: int, topic: str, partition: int, offset: int) -> None:
         """Remembers where the copy of a row is; offsets of a partition come rising."""
