@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -36,26 +36,30 @@ _PROGRAM = (sys.executable, "-m", "benchmarks.redriving")
 
 
 def redrive_against_producer(bootstrap: str, rounds: int) -> list[Result]:
-    """Reading and sending of a plan, against sending alone from memory; both transactional, acks=all, idempotent."""
+    """Reading and sending of a plan, against sending alone from memory, and against reading and sending in plain Python.
+
+    All are transactional, acks=all, idempotent, with transactions of the same size.
+    """
     _create(bootstrap, LETTERS)
     _write_letters(bootstrap)
     ours: list[Run] = []
     bare: list[Run] = []
+    copying: list[Run] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
-            topics = [f"bench.redriven.{number}", f"bench.bare.{number}"]
+            topics = [f"bench.redriven.{number}", f"bench.bare.{number}", f"bench.copied.{number}"]
             for topic in topics:
                 _create(bootstrap, topic)
             plan = Path(folder) / f"{number}.json"
             run((*_PROGRAM, "plan", bootstrap, topics[0], str(plan)))
             ours.append(run((*_PROGRAM, "redrive", bootstrap, topics[0], str(plan))))
             bare.append(run((*_PROGRAM, "bare", bootstrap, topics[1], "")))
-    return [_result(ours, bare)]
+            copying.append(run((*_PROGRAM, "copy", bootstrap, topics[2], "")))
+    return [_result(ours, bare), _against_copy(ours, copying)]
 
 
 def _result(ours: list[Run], bare: list[Run]) -> Result:
-    rates = {side: [RECORDS / json.loads(one.output)["seconds"] for one in runs] for side, runs in _sides(ours, bare)}
-    mine, other = statistics.median(rates["workbench"]), statistics.median(rates["producer"])
+    mine, other = _rate(ours), _rate(bare)
     whole = statistics.median(one.seconds for one in bare) / statistics.median(one.seconds for one in ours)
     return Result(
         name="redrive, against a bare transactional producer",
@@ -70,6 +74,28 @@ def _result(ours: list[Run], bare: list[Run]) -> Result:
         rounds={side: [round(one.seconds, 3) for one in runs] for side, runs in _sides(ours, bare)},
         note=f"{RECORDS:,} dead letters with stacks of {len(STACK):,} B; start of the program included: {whole:.2f}",
     )
+
+
+def _against_copy(ours: list[Run], copying: list[Run]) -> Result:
+    """The equal question: both read what they send."""
+    mine, other = _rate(ours), _rate(copying)
+    return Result(
+        name="redrive, against reading and sending in plain Python",
+        workbench=mine,
+        other=other,
+        unit="records/s",
+        ratio=mine / other,
+        goal=">= 0.5",
+        met=mine / other >= 0.5,
+        peak_mib=max(one.peak_mib for one in ours),
+        other_peak_mib=max(one.peak_mib for one in copying),
+        rounds={side: [round(one.seconds, 3) for one in runs] for side, runs in _sides(ours, copying)},
+        note="the plain program keeps no plan, no progress and no audit",
+    )
+
+
+def _rate(runs: list[Run]) -> float:
+    return statistics.median(RECORDS / json.loads(one.output)["seconds"] for one in runs)
 
 
 def _sides(ours: list[Run], bare: list[Run]) -> list[tuple[str, list[Run]]]:
@@ -146,14 +172,45 @@ def _bare(bootstrap: str, topic: str) -> float:
     return perf_counter() - began
 
 
+def _copy(bootstrap: str, topic: str) -> float:
+    """Seconds from the first look at the dead letters to the last commit of a plain consumer with a producer."""
+    settings = producer_settings({"bootstrap.servers": bootstrap}, **{"transactional.id": topic})
+    marks: list[tuple[str, str | bytes | None]] = [
+        (name, b"0123456789abcdef") for name in ("plan", "origin", "letter", "count", "at")
+    ]
+    began = perf_counter()
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": topic, "enable.auto.commit": False})
+    parts = [TopicPartition(LETTERS, part, 0) for part in range(PARTITIONS)]
+    left = sum(reader.get_watermark_offsets(part)[1] for part in parts)
+    reader.assign(parts)
+    producer = Producer(settings)
+    producer.init_transactions(60)
+    open_rows = 0
+    while left:
+        for message in reader.consume(min(1000, left), 1.0):
+            if open_rows == 0:
+                producer.begin_transaction()
+            kept = [pair for pair in message.headers() or () if not pair[0].startswith("kafka_dlt-")]
+            producer.produce(topic, message.value(), message.key(), message.partition(), headers=kept + marks)
+            open_rows, left = open_rows + 1, left - 1
+            if open_rows == ROWS_A_TRANSACTION or not left:
+                producer.commit_transaction(60)
+                open_rows = 0
+        producer.poll(0)
+    seconds = perf_counter() - began
+    reader.close()
+    return seconds
+
+
 def main(what: str, bootstrap: str, topic: str, file: str) -> None:
     """One side, or the plan that one of them needs; prints its seconds as JSON."""
     keep_pandas_out()
     if what == "plan":
         _plan(bootstrap, topic, file)
     else:
-        seconds = _redrive(bootstrap, file) if what == "redrive" else _bare(bootstrap, topic)
-        print(json.dumps({"seconds": seconds}))
+        sides = {"redrive": lambda: _redrive(bootstrap, file), "bare": lambda: _bare(bootstrap, topic)}
+        sides["copy"] = lambda: _copy(bootstrap, topic)
+        print(json.dumps({"seconds": sides[what]()}))
 
 
 if __name__ == "__main__":
