@@ -198,6 +198,26 @@ def test_what_a_dead_watcher_left_is_joined_in_portions(tmp_path: Path) -> None:
     assert points(tmp_path) == [(n, 10 * n, 10 * n + 5) for n in range(8)]
 
 
+def test_what_a_dead_watcher_left_is_joined_by_one_of_those_that_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), root, "1000"], check=False, timeout=60)
+    portions = HistoryWriter._portions
+
+    def meeting(self: HistoryWriter, loose: list[LookFile]) -> Iterator[list[LookFile]]:
+        monkeypatch.setattr(HistoryWriter, "_portions", portions)
+        for portion in portions(self, loose):
+            with HistoryWriter(tmp_path):  # another that comes when this one has begun
+                assert len(list(tmp_path.glob("look-*"))) == 8
+            yield portion
+
+    monkeypatch.setattr(HistoryWriter, "_portions", meeting)
+    with HistoryWriter(tmp_path):
+        assert not list(tmp_path.glob("look-*"))
+    assert points(tmp_path) == [(n, 10 * n, 10 * n + 5) for n in range(8)]
+
+
 def test_files_that_are_joined_while_they_are_read_are_read_as_what_they_became(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

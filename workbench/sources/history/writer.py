@@ -112,20 +112,19 @@ class HistoryWriter:
         for path in set(seen) - {one.path for one in files_of(self.folder)}:
             path.unlink(missing_ok=True)
         for writer in {one.writer for one in files_of(self.folder) if not one.joined}:
-            if writer != self.name and self._is_dead(writer):
-                self.join(writer)
+            if writer != self.name:
+                self._join_if_dead(writer)
 
-    def _is_dead(self, writer: str) -> bool:
+    def _join_if_dead(self, writer: str) -> None:
+        """Joins the looks of a watcher that is no more, unless another one is at it."""
         path = self.folder / _LOCK.format(writer)
-        try:
-            with path.open("r+") as lock:
+        with path.open("a") as lock:
+            try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return True
-        except BlockingIOError:
-            return False
-        path.unlink(missing_ok=True)
-        return True
+            except BlockingIOError:
+                return
+            self.join(writer)
+            path.unlink(missing_ok=True)
 
     def _write(self, name: str, batches: Iterable[pa.RecordBatch], times: Sequence[int]) -> None:
         import pyarrow.parquet as pq
