@@ -12,6 +12,7 @@ the others'.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +119,8 @@ def metadata(path: Path) -> Any:
         raise _damaged(path) from None
 
 
-def rows_of(path: Path, which: Any = None) -> pa.Table:
-    """A file's rows, or those that an expression chooses; row groups that hold none of these are not read.
+def rows_of(path: Path, which: Any, columns: Sequence[str]) -> pa.Table:
+    """Columns of the rows that an expression chooses; row groups that hold none of these are not read.
 
     Raises:
         SourceUnavailable: the file is damaged.
@@ -127,7 +128,7 @@ def rows_of(path: Path, which: Any = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path, filters=which).cast(ROWS)
+        return pq.read_table(path, columns=list(columns), filters=which)
     except (OSError, ValueError, pa.ArrowException):
         raise _damaged(path) from None
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST_MOMENTS = 400  # samples of a partition that a diagnosis gets; more say nothing new
 _TRIES = 3
+_WHERE = ("topic", "partition", "look")
 
 Place = tuple[str, int]
 
@@ -82,11 +83,13 @@ class _Watcher:
 
         times = looks_of(file.path)
         self.looks += times
-        mine = rows_of(file.path, pc.field("group") == self.group)
+        mine = rows_of(file.path, pc.field("group") == self.group, (*_WHERE, "committed_offset"))
         topics = sorted({topic for topic, _ in self.commits} | set(mine["topic"].to_pylist()))
         _add(self.commits, mine, "committed_offset", times)
         if topics:
-            logs = rows_of(file.path, pc.field("group").is_null() & pc.field("topic").isin(topics))
+            logs = rows_of(
+                file.path, pc.field("group").is_null() & pc.field("topic").isin(topics), (*_WHERE, "log_end_offset")
+            )
             _add(self.ends, logs, "log_end_offset", times)
 
 
@@ -110,7 +113,7 @@ class _Steps:
 def _add(out: dict[Place, _Steps], rows: pa.Table, column: str, times: Sequence[int]) -> None:
     """Adds a file's steps; what was there and is not at the file's first look is gone from then on."""
     begun = set()
-    names = ("topic", "partition", "look", column)
+    names = (*_WHERE, column)
     found: dict[Place, list[tuple[int, int | None]]] = {}
     for topic, partition, look, value in zip(*(rows[name].to_pylist() for name in names), strict=True):
         found.setdefault((topic, partition), []).append((look, value))
