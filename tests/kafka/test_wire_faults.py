@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.kafka.capture_topics import messages, produce, ranges, rows, settings
 from workbench.capture import CaptureSpec, IdFrom, Limits, ScanProgress, TopicSpec, capture
+from workbench.sandbox.incidents.disk import overwrite
 from workbench.sandbox.kafka import Kafka, start
 
 pytestmark = [pytest.mark.kafka, pytest.mark.reliability]
@@ -89,3 +90,21 @@ def test_without_any_broker_what_was_read_is_kept_and_the_rest_is_named(cluster,
     cluster.restart(*nodes)
     whole = capture(settings(cluster.bootstrap), spec, tmp_path)
     assert sorted(rows(whole, "message_id")) == sorted({f"m-{number}" for number in range(RECORDS)})
+
+
+@pytest.mark.parametrize("damaged", [(10,), (0, 20), (10, 20), (40,), (0, 10, 20, 30, 40)])
+def test_damaged_batches_are_stepped_over_and_named(cluster, topic_name, tmp_path, damaged: tuple[int, ...]):
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    for future in admin.create_topics([NewTopic(topic_name, 1, 3)]).values():
+        future.result(20)
+    for _ in range(5):  # a batch each
+        produce(cluster.bootstrap, topic_name, messages(10, partitions=1), acks="all")
+    for offset in damaged:
+        assert overwrite(cluster.data_dir, topic_name, 0, offset) == (offset, offset + 10)
+    topics = (TopicSpec(topic_name, "source", IdFrom.parse("json:$.messageId"), ranges(cluster.bootstrap, topic_name)),)
+    done = capture(settings(cluster.bootstrap), CaptureSpec(topics, processes=1, reader="wire"), tmp_path)
+    (outcome,) = done.outcome.to_pylist()
+    assert rows(done, "offset") == [n for n in range(50) if n // 10 * 10 not in damaged]
+    assert outcome["next_offset"] == 50
+    for offset in damaged:
+        assert f"offsets {offset} to {offset + 9} are damaged: the checksum" in outcome["error"]

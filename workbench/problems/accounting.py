@@ -20,31 +20,36 @@ SELECT r.topic, count(*) FILTER (r.offset >= o.last_stable_offset) AS hidden,
 FROM records r LEFT JOIN offsets o ON o.topic = r.topic AND o.partition = r.partition GROUP BY r.topic
 """
 _SCANNED = "SELECT topic, sum(greatest(next_offset - start_offset, 0))::BIGINT AS scanned FROM scan GROUP BY topic ORDER BY topic"
+_DAMAGED = "SELECT topic, sum(high - low)::BIGINT AS damaged FROM unread WHERE damaged GROUP BY topic"
 _REMOVED = "SELECT topic, sum(log_start_offset)::BIGINT AS removed FROM offsets GROUP BY topic"
 
 
 def offsets_by_topic(case: Case) -> dict[str, dict[str, int | None]]:
-    """Topic -> what its offsets are; all but ``removed`` sum to ``scanned``.
+    """Topic -> what its offsets are; all but ``removed`` sum to ``scanned``. Needs the table ``unread``.
 
     ``readable``: records that read_committed shows; ``hidden``: records at or above the last stable offset; ``aborted``:
     records of aborted transactions below it; ``control``: transaction markers and the like; ``compacted``: offsets without
     anything, which compaction removed or nobody ever wrote. ``control`` and ``compacted`` are null where the client
-    library read, which does not tell the two apart. ``removed``: offsets below the log's start, null where it is unknown.
+    library read, which does not tell the two apart. ``damaged``, where there are any: offsets of batches that are
+    damaged on the broker's disk. ``removed``: offsets below the log's start, null where it is unknown.
     """
     by_wire = case.facts.get("reader") == "wire" and case.has("batches")
     control = _by_topic(case, _CONTROL) if by_wire else {}
+    damaged = _by_topic(case, _DAMAGED)
     records, removed = _by_topic(case, _RECORDS), _by_topic(case, _REMOVED)
     out = {}
     for topic, row in _by_topic(case, _SCANNED).items():
         found = records.get(topic, {"hidden": 0, "aborted": 0, "records": 0})
         markers = control.get(topic, {"control": 0})["control"] if by_wire else None
+        lost = damaged.get(topic, {"damaged": 0})["damaged"]
         out[topic] = {
             "scanned": row["scanned"],
             "readable": found["records"] - found["hidden"] - found["aborted"],
             "hidden": found["hidden"],
             "aborted": found["aborted"],
             "control": markers,
-            "compacted": None if markers is None else row["scanned"] - found["records"] - markers,
+            "compacted": None if markers is None else row["scanned"] - found["records"] - markers - lost,
+            **({"damaged": lost} if lost else {}),
             "removed": removed.get(topic, {"removed": None})["removed"],
         }
     return out

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from workbench.evidence import Evidence
+from workbench.problems.unread import create_unread
 from workbench.stores import is_store
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def create_places(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
     ``readable`` is false where the topic or a part of it could not be read.
     """
     con.execute(_CREATE)
+    create_unread(con, evidence)
     facts = evidence.facts
     named = [("source", [facts["source"]]), ("sink", facts["sinks"]), ("retry", facts["retry_topics"])]
     named.append(("dead_letters", facts["dead_letters"]))
@@ -58,13 +60,16 @@ def create_places(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
             )
 
 
+_CUT = """
+SELECT topic, any_value(error), bool_or(truncated), (SELECT sum(high - low) FROM unread u WHERE u.topic = s.topic)
+FROM scan s WHERE error IS NOT NULL OR truncated GROUP BY topic ORDER BY topic
+"""
+
+
 def unread_topics(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> dict[str, str]:
-    """Topics that were not read, or not to their end -> why."""
+    """Topics that were not read, or not whole -> why; needs the table ``unread``."""
     unread = {topic: why for topic, why in evidence.missing.items() if topic in _topics(evidence.facts)}
-    rows = con.execute(
-        "SELECT topic, any_value(error), bool_or(truncated), sum(end_offset - next_offset) FROM scan"
-        " WHERE error IS NOT NULL OR truncated GROUP BY topic ORDER BY topic"
-    ).fetchall()
+    rows = con.execute(_CUT).fetchall()
     for topic, error, truncated, left in rows:
         cut = "the scan was cut by its limits" if truncated else "it could not be read to its end"
         unread.setdefault(topic, f"{error or cut} ({int(left or 0):,} offsets not read)")

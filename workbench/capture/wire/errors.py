@@ -18,6 +18,11 @@ class NotForWire(SourceUnavailable):
         self.why = why
 
 
+def stepped_over(low: int, high: int, why: str) -> str:
+    """What a scan says of the offsets of a damaged batch, ``high`` included; ``problems.unread`` reads it."""
+    return f"offsets {low} to {high} are damaged: {why}"
+
+
 class DamagedBatch(Exception):
     """Bytes that are no batch of records.
 

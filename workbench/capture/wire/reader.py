@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from workbench.capture.reader import GIVE_UP_SECONDS, POLL_SECONDS, SILENCE_SECO
 from workbench.capture.spec import Limits, PartitionRange
 from workbench.capture.wire.batches import Batch, Split, body, split
 from workbench.capture.wire.codecs import Codecs
-from workbench.capture.wire.errors import DamagedBatch
+from workbench.capture.wire.errors import DamagedBatch, stepped_over
 from workbench.capture.wire.fetcher import FETCH_BYTES, SMALLEST_FETCH, Fetcher
 from workbench.capture.wire.heads import Head, heads_batch
 from workbench.capture.wire.rows import rows_of
@@ -23,6 +24,7 @@ CHUNK_BYTES = 8 << 20  # decompressed; larger only where one batch is
 ARENA_SPARE = 2 << 20  # the last batch of a chunk reaches beyond its end
 SMALLEST_CHUNK = 64 << 10
 CHUNKS_A_LIMIT = 8
+MOST_DAMAGED = 50  # batches of one partition; where more are, nothing of it is trusted
 OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE = 1, 2
 
 
@@ -115,6 +117,7 @@ class _Scan:
         self._codecs = Codecs(arena=sizes[1] + ARENA_SPARE)
         self._told, self._told_errors = dict(self.positions), dict(self.errors)
         self._silent = self._unprobed = 0.0
+        self._damaged_batches: Counter[int] = Counter()
 
     def step(self) -> Iterator[Chunk]:
         """At most one answer of a leader."""
@@ -194,12 +197,12 @@ class _Scan:
     # ---- records ----
 
     def _records(self, part: Part, found: Split) -> Iterator[Chunk]:
-        """Chunks of a partition's batches; behind damage nothing is trusted."""
+        """Chunks of a partition's batches; those that are damaged are stepped over, for the next one says where it begins."""
         partition, pending = part.partition, _Pending()
         self._codecs.forget()
         aborted = Aborted(part.aborted or (), self._stable[partition])
         damage, upto = found.damage, self.positions[partition]
-        for batch in found.batches:
+        for number, batch in enumerate(found.batches):
             if batch.base_offset >= self.ends[partition]:
                 upto = self.ends[partition]
                 break
@@ -208,8 +211,13 @@ class _Scan:
                 data = body(batch, self.topic, partition, self._codecs)
                 marker = marker_of(batch, data, self.topic, partition) if batch.is_control else None
             except DamagedBatch as error:
-                damage = error
-                break
+                if self._damaged_batches[partition] >= MOST_DAMAGED:
+                    damage = error
+                    break
+                yield from self._parsed(partition, pending, upto)
+                pending, upto = _Pending(), _behind(found.batches, number)
+                self._step_over(partition, batch.base_offset, upto, error.why)
+                continue
             upto = batch.last_offset + 1
             pending.add(Head(batch, marker, aborted.is_aborted(batch, marker)), data)
             if pending.size >= self._chunk_bytes:
@@ -238,6 +246,13 @@ class _Scan:
         self.positions[partition] = max(self.positions[partition], min(position, self.ends[partition]))
         if position >= self.ends[partition]:
             self._finish(partition)
+
+    def _step_over(self, partition: int, base: int, upto: int, why: str) -> None:
+        """Goes on behind a damaged batch, and says what is not read."""
+        low, high = max(base, self.positions[partition]), min(upto, self.ends[partition]) - 1
+        if low <= high:
+            self._damaged_batches[partition] += 1
+            self._note(partition, stepped_over(low, high, why))
 
     def _damaged(self, partition: int, damage: DamagedBatch) -> None:
         offset = max(damage.offset, self.positions[partition])
@@ -303,3 +318,8 @@ class _Scan:
             why = f" ({self._fetcher.complaint})" if self._fetcher.complaint else ""
             for partition in list(self.active):
                 self._finish(partition, f"{NO_ANSWER} for {GIVE_UP_SECONDS:.0f} s{why}")
+
+
+def _behind(batches: Sequence[Batch], number: int) -> int:
+    """Where it goes on behind a damaged batch: where the next begins, as its own head may be wrong; the last one is believed."""
+    return batches[number + 1].base_offset if number + 1 < len(batches) else batches[number].last_offset + 1

@@ -190,13 +190,6 @@ FROM wanted w JOIN later l ON l.key = w.key AND l.newest_ms >= w.at_ms JOIN comp
 GROUP BY w.message_id
 """
 
-# What the scan did not get of the source: a message that was acknowledged there may be there.
-_UNREAD = """
-CREATE OR REPLACE TEMP TABLE unread AS
-SELECT partition, next_offset AS low, end_offset AS high FROM scan WHERE topic = source_topic() AND next_offset < end_offset
-"""
-_ALL_READ = "CREATE OR REPLACE TEMP TABLE unread (partition INTEGER, low BIGINT, high BIGINT)"
-
 _MESSAGES = f"""
 CREATE OR REPLACE TEMP TABLE messages AS
 WITH facts AS (
@@ -226,7 +219,8 @@ SELECT *, row_number() OVER (ORDER BY topic, partition, "offset", message_id) AS
     WHEN in_source AND passed = false THEN 'waiting'
     WHEN at_ms > too_young_ms() THEN 'in_flight'
     WHEN beyond_reach OR beyond_scan THEN 'unverifiable'
-    WHEN NOT in_source AND EXISTS (SELECT 1 FROM unread u WHERE u.partition = joined.partition
+    -- Where the scan did not get the source: a message that was acknowledged there may be there.
+    WHEN NOT in_source AND EXISTS (SELECT 1 FROM unread u WHERE u.topic = source_topic() AND u.partition = joined.partition
         AND acked_offset >= u.low AND acked_offset < u.high) THEN 'unverifiable'
     ELSE 'lost' END AS disposition
 FROM joined
@@ -242,7 +236,6 @@ def _create_messages(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None
     if "configs" not in evidence.tables:
         con.execute("CREATE OR REPLACE TEMP TABLE configs (topic VARCHAR, name VARCHAR, value VARCHAR)")
     con.execute(_SUPERSEDED)
-    con.execute(_UNREAD if "scan" in evidence.tables else _ALL_READ)
     con.execute(_MESSAGES)
 
 

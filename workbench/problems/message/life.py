@@ -12,6 +12,7 @@ from workbench.problems.message.events import Event
 from workbench.problems.message.outcome import Ground, Outcome, Row, missing_sinks, outcome_of, sorted_copies
 from workbench.problems.places import unread_topics
 from workbench.problems.standing import epoch_ms
+from workbench.problems.unread import create_unread
 from workbench.report import Note
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def ground_of(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> Ground:
     """What is known beside the records; a table that is missing makes its part unknown."""
     facts = evidence.facts
     offsets = _rows(con, evidence, "offsets")
+    create_unread(con, evidence)
     unread = unread_topics(con, evidence) if "scan" in evidence.tables else dict(evidence.missing)
     if "records" not in evidence.tables:
         why = evidence.missing.get("records", "no records were collected")

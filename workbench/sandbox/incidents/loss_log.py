@@ -120,10 +120,10 @@ def corrupt_record(scene: Scene) -> Truth:
     fates = process_some(scene, sent, stop)
     ends = topics.ends(scene.bootstrap, scene.source)
     partition = max(ends, key=lambda part: ends[part] - stop[part])
-    unread = {**ends, partition: damage(scene, partition, stop[partition])}
+    low, high = damage(scene, partition, stop[partition])
     _bring_sent_log(scene, sent)
     fates.update(dict.fromkeys(_between(sent, stop, ends), "waiting"))
-    fates.update(dict.fromkeys(_between(sent, unread, ends), "unverifiable"))
+    fates.update(dict.fromkeys(_between(sent, {**ends, partition: low}, {**ends, partition: high}), "unverifiable"))
     return scene.loss(fates, expects=CORRUPT)
 
 
