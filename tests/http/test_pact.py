@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from pact import Pact, Verifier, match
 
@@ -74,7 +74,7 @@ def http_contract(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def client(url: str) -> httpx.Client:
+def client(url: str) -> httpx2.Client:
     return endpoint_client(Protocol(endpoint=url), Pool(max_connections=2), trust_env=False)
 
 

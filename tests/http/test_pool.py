@@ -1,4 +1,4 @@
-"""Connections to the endpoint are pooled by httpx: bounded, and whoever waits for one gets it."""
+"""Connections to the endpoint are pooled by httpx2: bounded, and whoever waits for one gets it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import threading
 from datetime import UTC, datetime
 
-import httpx
+import httpx2
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -87,7 +87,7 @@ def test_an_expired_token_is_replaced_at_a_real_endpoint():
             protocol = Protocol(endpoint=url, authentication=wanted)
             with endpoint_client(protocol, Pool(), trust_env=False) as client:
                 assert isinstance(client.auth, BearerAuth)
-                assert client.get("/").status_code == httpx.codes.OK
+                assert client.get("/").status_code == httpx2.codes.OK
                 tokens.rotate()
-                assert client.get("/").status_code == httpx.codes.OK
+                assert client.get("/").status_code == httpx2.codes.OK
         assert tokens.issued == 2

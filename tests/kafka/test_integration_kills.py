@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-import httpx
+import httpx2
 import pytest
 
 from tests.kafka.integration_parts import until
@@ -86,9 +86,9 @@ def test_the_process_shows_its_metrics_and_health(kafka, topic_name, tmp_path):
     with process(flow) as service:
         until(lambda: service.address, "its address")
         until(lambda: flow.written() == 20, "its work")
-        shown = httpx.get(f"{service.address}/metrics").text
+        shown = httpx2.get(f"{service.address}/metrics").text
         assert f'messages_processed_total{{result="success",topic="{flow.source}"}} 20.0' in shown
-        health = httpx.get(f"{service.address}/health")
+        health = httpx2.get(f"{service.address}/health")
         assert (health.status_code, health.json()["status"]) == (200, "ok")
         assert service.end() == 0
 

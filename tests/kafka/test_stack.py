@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psutil
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -47,7 +47,7 @@ def eventually(check: Callable[[], Any]) -> Any:
 
 
 def ask(address: str, path: str, **parameters: str) -> Any:
-    return httpx.get(f"{address}{path}", params=parameters, timeout=20, trust_env=False).json()
+    return httpx2.get(f"{address}{path}", params=parameters, timeout=20, trust_env=False).json()
 
 
 def series(stack: Stack, query: str) -> list[dict[str, Any]]:
@@ -163,7 +163,7 @@ def test_without_go_spans_go_into_an_otlp_file(monkeypatch: pytest.MonkeyPatch, 
         assert "jaeger" not in stack.addresses
         trace_id = send_span(stack.addresses["otlp_http"], "process orders")
         (line,) = Path(stack.addresses["otlp_file"]).read_text().splitlines()
-        refused = httpx.post(f"{stack.addresses['otlp_http']}/v1/traces", content=b"\xff nothing", trust_env=False)
+        refused = httpx2.post(f"{stack.addresses['otlp_http']}/v1/traces", content=b"\xff nothing", trust_env=False)
     (span,) = json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"]
     assert span["traceId"] == trace_id
     assert len(span["spanId"]) == 16
@@ -254,7 +254,7 @@ def test_up_with_the_stack_heals_it_adds_to_it_and_down_ends_it(
     more = json.loads(sandbox("up", "--with", "traces,prometheus", "--json").stdout)
     assert more["bootstrap"] == told["bootstrap"]
     assert more["services"].items() > told["services"].items()
-    assert httpx.get(f"{told['services']['prometheus']}/-/ready", trust_env=False, timeout=20).status_code == 200
+    assert httpx2.get(f"{told['services']['prometheus']}/-/ready", trust_env=False, timeout=20).status_code == 200
 
     ended = json.loads(sandbox("down", "--json").stdout)
     assert len(ended["pids"]) == 4

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-import httpx
+import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -84,12 +84,12 @@ class Answers:
         self.asked: list[str] = []
         self.status = 200
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.raw_path.decode()
         self.asked.append(path)
         if self.status != 200:
-            return httpx.Response(self.status)
-        return httpx.Response(200, json=self.schemas[path]) if path in self.schemas else httpx.Response(404, json={})
+            return httpx2.Response(self.status)
+        return httpx2.Response(200, json=self.schemas[path]) if path in self.schemas else httpx2.Response(404, json={})
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     }  # fmt: skip
 
     def endpoint(source: str, settings: Any) -> Endpoint:
-        return Endpoint(source, settings, transport=httpx.MockTransport(found))
+        return Endpoint(source, settings, transport=httpx2.MockTransport(found))
 
     monkeypatch.setattr(registry_module, "Endpoint", endpoint)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-import httpx
+import httpx2
 import pytest
 
 from workbench.integration.app import MOST_BYTES, bearer_key, bearer_token, events_app
@@ -24,10 +24,10 @@ class Busy(Exception):
     retry_after = 29.2
 
 
-def ask(app, method: str = "POST", path: str = "/events/user-created", **request) -> httpx.Response:
-    async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://s") as client:
+def ask(app, method: str = "POST", path: str = "/events/user-created", **request) -> httpx2.Response:
+    async def send() -> httpx2.Response:
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://s") as client:
             return await client.request(method, path, **request)
 
     return asyncio.run(send())

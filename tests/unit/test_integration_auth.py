@@ -7,7 +7,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import pytest
 
 from workbench.errors import AccessDenied, ConfigError, SourceError, SourceUnavailable
@@ -18,17 +18,17 @@ URL = "https://auth.example.com/token"
 OAUTH = OAuth(token_endpoint=URL, client_id="svc", client_secret="hush-secret", scope="kafka")
 
 
-class Endpoint(httpx.MockTransport):
+class Endpoint(httpx2.MockTransport):
     """Answers as told and counts; ``tokens`` it gives are t-1, t-2, and so on."""
 
     def __init__(self, **answer) -> None:
         super().__init__(self.answer)
-        self.requests: list[httpx.Request] = []
+        self.requests: list[httpx2.Request] = []
         self.extra = answer
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
-        return httpx.Response(
+        return httpx2.Response(
             200, json={"access_token": f"t-{len(self.requests)}", "token_type": "Bearer"} | self.extra
         )
 
@@ -46,8 +46,8 @@ def test_the_request_is_client_credentials_with_basic_authentication():
     endpoint = Endpoint(expires_in=300)
     assert TokenSource(OAUTH, transport=endpoint).token().value == "t-1"
     (request,) = endpoint.requests
-    assert request.headers["authorization"] == httpx.BasicAuth("svc", "hush-secret")._auth_header
-    assert httpx.QueryParams(request.content.decode()) == httpx.QueryParams(
+    assert request.headers["authorization"] == httpx2.BasicAuth("svc", "hush-secret")._auth_header
+    assert httpx2.QueryParams(request.content.decode()) == httpx2.QueryParams(
         grant_type="client_credentials", scope="kafka"
     )
 
@@ -86,7 +86,7 @@ def test_threads_and_loops_that_wait_share_one_flight():
 
 def test_a_failure_is_not_kept_and_the_next_who_asks_tries_again():
     endpoint = Endpoint(expires_in=300)
-    answer, down = endpoint.handler, httpx.MockTransport(lambda request: httpx.Response(503))
+    answer, down = endpoint.handler, httpx2.MockTransport(lambda request: httpx2.Response(503))
     endpoint.handler = down.handler
     source = TokenSource(OAUTH, transport=endpoint)
     with pytest.raises(SourceError, match="answered 503") as caught:
@@ -108,13 +108,13 @@ def test_librdkafka_gets_a_token_with_half_its_life_and_its_expiry():
     assert expires_at > first[1] - 1
 
 
-def service(accepted: set[str], seen: list[httpx.Request]) -> httpx.MockTransport:
-    def answer(request: httpx.Request) -> httpx.Response:
+def service(accepted: set[str], seen: list[httpx2.Request]) -> httpx2.MockTransport:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
         good = request.headers["authorization"].removeprefix("Bearer ") in accepted
-        return httpx.Response(200 if good else 401)
+        return httpx2.Response(200 if good else 401)
 
-    return httpx.MockTransport(answer)
+    return httpx2.MockTransport(answer)
 
 
 @pytest.mark.parametrize(("accepted", "status", "asked"), [({"t-1"}, 200, 1), ({"t-2"}, 200, 2), (set(), 401, 2)])
@@ -123,7 +123,7 @@ def test_after_a_401_there_is_one_more_try_with_a_new_token(accepted, status, as
         endpoint, seen = Endpoint(expires_in=300), []
         auth, transport = BearerAuth(TokenSource(OAUTH, transport=endpoint)), service(accepted, seen)
         if run == "sync":
-            with httpx.Client(auth=auth, transport=transport) as client:
+            with httpx2.Client(auth=auth, transport=transport) as client:
                 response = client.post("https://s/events", content=b"body")
         else:
             response = asyncio.run(posted(auth, transport))
@@ -131,12 +131,12 @@ def test_after_a_401_there_is_one_more_try_with_a_new_token(accepted, status, as
         assert {request.content for request in seen} == {b"body"}
 
 
-async def posted(auth: httpx.Auth, transport: httpx.MockTransport) -> httpx.Response:
+async def posted(auth: httpx2.Auth, transport: httpx2.MockTransport) -> httpx2.Response:
     async def body():
         yield b"bo"
         yield b"dy"
 
-    async with httpx.AsyncClient(auth=auth, transport=transport) as client:
+    async with httpx2.AsyncClient(auth=auth, transport=transport) as client:
         return await client.post("https://s/events", content=body())
 
 
@@ -147,15 +147,15 @@ def test_many_refused_at_once_fetch_one_new_token():
     assert (found, len(endpoint.requests)) == ({"t-2"}, 2)
 
 
-def answering(status: int, content: bytes) -> httpx.MockTransport:
-    return httpx.MockTransport(lambda request: httpx.Response(status, content=content))
+def answering(status: int, content: bytes) -> httpx2.MockTransport:
+    return httpx2.MockTransport(lambda request: httpx2.Response(status, content=content))
 
 
-def refusing(error: Exception) -> httpx.MockTransport:
-    def answer(request: httpx.Request) -> httpx.Response:
+def refusing(error: Exception) -> httpx2.MockTransport:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         raise error
 
-    return httpx.MockTransport(answer)
+    return httpx2.MockTransport(answer)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def refusing(error: Exception) -> httpx.MockTransport:
             SourceError,
             "expired already",
         ),
-        (refusing(httpx.ConnectError("hush-secret")), SourceUnavailable, "did not answer .ConnectError"),
-        (refusing(httpx.ReadTimeout("hush-secret")), SourceUnavailable, "did not answer .ReadTimeout"),
+        (refusing(httpx2.ConnectError("hush-secret")), SourceUnavailable, "did not answer .ConnectError"),
+        (refusing(httpx2.ReadTimeout("hush-secret")), SourceUnavailable, "did not answer .ReadTimeout"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_without_a_secret(transport, kind, said):
@@ -203,9 +203,9 @@ def test_a_secret_is_sent_in_clear_to_this_machine_only():
 
 
 def test_an_api_key_goes_into_both_headers_and_nowhere_else():
-    seen: list[httpx.Request] = []
+    seen: list[httpx2.Request] = []
     auth = ApiKeyAuth("hush-key")
-    with httpx.Client(auth=auth, transport=service({"hush-key"}, seen)) as client:
+    with httpx2.Client(auth=auth, transport=service({"hush-key"}, seen)) as client:
         assert client.get("https://s/").status_code == 200
     assert (seen[0].headers["authorization"], seen[0].headers["x-api-key"]) == ("Bearer hush-key", "hush-key")
     assert "hush" not in repr(auth)

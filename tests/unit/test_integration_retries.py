@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import httpx
+import httpx2
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
@@ -24,10 +25,10 @@ from workbench.integration.retries import RetryHandler
 FAST = RetryHandler(attempts=4, first_wait_seconds=0.001, longest_wait_seconds=0.002)
 
 
-def answered(status: int, **headers: str) -> httpx.HTTPStatusError:
-    request = httpx.Request("POST", "http://mail.example")
-    response = httpx.Response(status, request=request, headers=headers)
-    return httpx.HTTPStatusError("no", request=request, response=response)
+def answered(status: int, **headers: str) -> httpx2.HTTPStatusError:
+    request = httpx2.Request("POST", "http://mail.example")
+    response = httpx2.Response(status, request=request, headers=headers)
+    return httpx2.HTTPStatusError("no", request=request, response=response)
 
 
 def invalid() -> Exception:
@@ -42,8 +43,10 @@ CATEGORIES = [
     (BusinessError("x"), Category.BUSINESS),
     (ConnectionResetError(), Category.TRANSIENT),
     (TimeoutError(), Category.TRANSIENT),
+    (httpx2.ReadTimeout("x"), Category.TRANSIENT),
     (httpx.ReadTimeout("x"), Category.TRANSIENT),
     (httpx.UnsupportedProtocol("x"), Category.PERMANENT),
+    (httpx2.UnsupportedProtocol("x"), Category.PERMANENT),
     (answered(503), Category.TRANSIENT),
     (answered(429), Category.TRANSIENT),
     (answered(401), Category.PERMANENT),

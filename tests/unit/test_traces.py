@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,25 +41,25 @@ def document(*spans: dict[str, Any], service: str = "mailer") -> dict[str, Any]:
     return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": list(spans)}]}]}
 
 
-def served(answers: dict[str, Any], asked: list[httpx.URL] | None = None) -> httpx.MockTransport:
+def served(answers: dict[str, Any], asked: list[httpx2.URL] | None = None) -> httpx2.MockTransport:
     """A service that answers paths: a document, a status, or a text."""
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         if asked is not None:
             asked.append(request.url)
         found = answers.get(request.url.path, 404)
         if isinstance(found, int):
-            return httpx.Response(found)
-        return httpx.Response(200, text=found) if isinstance(found, str) else httpx.Response(200, json=found)
+            return httpx2.Response(found)
+        return httpx2.Response(200, text=found) if isinstance(found, str) else httpx2.Response(200, json=found)
 
-    return httpx.MockTransport(answer)
+    return httpx2.MockTransport(answer)
 
 
-def jaeger(answers: dict[str, Any], asked: list[httpx.URL] | None = None) -> Jaeger:
+def jaeger(answers: dict[str, Any], asked: list[httpx2.URL] | None = None) -> Jaeger:
     return Jaeger(Endpoint("Jaeger", URL, transport=served(answers, asked)))
 
 
-def tempo(answers: dict[str, Any], asked: list[httpx.URL] | None = None) -> Tempo:
+def tempo(answers: dict[str, Any], asked: list[httpx2.URL] | None = None) -> Tempo:
     return Tempo(Endpoint("Tempo", URL, transport=served(answers, asked)))
 
 
@@ -147,7 +147,7 @@ def test_jaeger_v3_and_the_older_api_give_the_same_rows():
 
 
 def test_jaeger_is_searched_by_ids_and_coordinates_and_only_what_matches_is_taken():
-    asked: list[httpx.URL] = []
+    asked: list[httpx2.URL] = []
     answers = {"/api/v3/services": {"services": ["mailer"]}, "/api/traces": JAEGER_OLD}
     found = jaeger(answers, asked).find(SpanQuery(message_ids=("a\"'; DROP",), places=(("in", 3, 41),)))
     assert [span.trace_id for span in found.spans] == [TRACE]
@@ -158,7 +158,7 @@ def test_jaeger_is_searched_by_ids_and_coordinates_and_only_what_matches_is_take
 
 
 def test_a_search_over_many_services_and_places_is_bounded_and_says_so():
-    asked: list[httpx.URL] = []
+    asked: list[httpx2.URL] = []
     answers = {"/api/v3/services": {"services": [f"s{n}" for n in range(30)]}, "/api/traces": {"data": []}}
     found = jaeger(answers, asked).find(SpanQuery(places=tuple(("in", 0, n) for n in range(20))))
     assert len(asked) == 201
@@ -166,7 +166,7 @@ def test_a_search_over_many_services_and_places_is_bounded_and_says_so():
 
 
 def test_tempo_is_asked_for_traces_searches_and_links():
-    asked: list[httpx.URL] = []
+    asked: list[httpx2.URL] = []
     packed = otlp_span(base64.b64encode(bytes.fromhex(OTHER)).decode(), base64.b64encode(bytes.fromhex(SPAN)).decode())
     answers = {f"/api/v2/traces/{TRACE}": {"trace": document(otlp_span())}, "/api/search": {"traces": [{"traceID": OTHER}]},
                f"/api/traces/{OTHER}": {"batches": document(packed)["resourceSpans"]}}  # fmt: skip
@@ -210,7 +210,7 @@ def test_each_failure_is_one_sentence_without_secrets(status: int, kind: type[Wo
 
 def test_what_may_pass_is_tried_again_and_what_will_not_is_not():
     for status, tries in ((503, 3), (400, 1)):
-        asked: list[httpx.URL] = []
+        asked: list[httpx2.URL] = []
         with pytest.raises(SourceUnavailable):
             Endpoint("Jaeger", URL, transport=served({"/x": status}, asked)).get("/x")
         assert len(asked) == tries
@@ -227,14 +227,14 @@ def test_what_may_pass_is_tried_again_and_what_will_not_is_not():
     ],
 )  # fmt: skip
 def test_requests_carry_the_credentials_of_the_profile(settings: dict[str, str], header: str, value: str):
-    seen: list[httpx.Request] = []
+    seen: list[httpx2.Request] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
         granted = {"access_token": "fresh", "token_type": "Bearer", "expires_in": 300}
-        return httpx.Response(200, json=granted if request.url.path == "/token" else {})
+        return httpx2.Response(200, json=granted if request.url.path == "/token" else {})
 
-    Endpoint("Jaeger", {**URL, **settings}, transport=httpx.MockTransport(answer)).get("/x")
+    Endpoint("Jaeger", {**URL, **settings}, transport=httpx2.MockTransport(answer)).get("/x")
     assert seen[-1].headers[header] == value
 
 

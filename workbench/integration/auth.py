@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 from authlib.oauth2 import OAuth2Client, OAuth2Error
 
 from workbench.errors import AccessDenied, ConfigError, SourceError, SourceUnavailable
@@ -63,7 +63,7 @@ class TokenSource:
         oauth: endpoint, client id, secret, scope.
         margin_seconds: a token is replaced this long before it expires, a short-lived one after four fifths of its life.
         clock: monotonic seconds.
-        transport: of httpx; None is the network.
+        transport: of httpx2; None is the network.
 
     Raises:
         ConfigError: the endpoint would get the secret in clear over a network.
@@ -75,7 +75,7 @@ class TokenSource:
         *,
         margin_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         address = urlsplit(oauth.token_endpoint)
         if address.scheme != "https" and address.hostname not in _LOOPBACK:
@@ -168,7 +168,7 @@ class TokenSource:
         oauth = self._oauth
         login = (oauth.client_id, oauth.client_secret.get_secret_value())
         # Redirects are not followed: the secret is for this endpoint alone.
-        with httpx.Client(timeout=TIMEOUT_SECONDS, transport=self._transport, follow_redirects=False) as http:
+        with httpx2.Client(timeout=TIMEOUT_SECONDS, transport=self._transport, follow_redirects=False) as http:
             client = OAuth2Client(http, oauth.client_id, scope=oauth.scope)
             return self._mapped(lambda: client.fetch_token(self.endpoint, grant_type="client_credentials", auth=login))
 
@@ -178,10 +178,10 @@ class TokenSource:
             return dict(ask())
         except OAuth2Error as error:
             raise self._refused(str(error.error)) from None
-        except httpx.HTTPStatusError as error:
+        except httpx2.HTTPStatusError as error:
             status = error.response.status_code
             raise self._failed(f"answered {status}", retriable=status >= 500 or status == 429) from None
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise SourceUnavailable(
                 f"The token endpoint {self.endpoint} did not answer ({type(error).__name__}).",
                 source="token endpoint",
@@ -209,35 +209,35 @@ class TokenSource:
         return SourceError(sentence, source="token endpoint", endpoint=self.endpoint, hint=hint, retriable=retriable)
 
 
-class BearerAuth(httpx.Auth):
-    """A bearer token on each request of an httpx client; after a 401 once more, with a new token."""
+class BearerAuth(httpx2.Auth):
+    """A bearer token on each request of an httpx2 client; after a 401 once more, with a new token."""
 
     requires_request_body = True  # so that a body can be sent a second time
 
     def __init__(self, source: TokenSource) -> None:
         self._source = source
 
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """For ``httpx.Client``."""
+    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """For ``httpx2.Client``."""
         request.read()
         token = self._source.token()
         response = yield _bearing(request, token)
-        if response.status_code == httpx.codes.UNAUTHORIZED:
+        if response.status_code == httpx2.codes.UNAUTHORIZED:
             yield _bearing(request, self._source.token(instead_of=token))
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """For ``httpx.AsyncClient``."""
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """For ``httpx2.AsyncClient``."""
         await request.aread()
         token = await self._source.token_async()
         response = yield _bearing(request, token)
-        if response.status_code == httpx.codes.UNAUTHORIZED:
+        if response.status_code == httpx2.codes.UNAUTHORIZED:
             yield _bearing(request, await self._source.token_async(instead_of=token))
 
 
-class ApiKeyAuth(httpx.Auth):
+class ApiKeyAuth(httpx2.Auth):
     """An API key on each request, as ``Authorization: Bearer`` and as ``X-API-Key``.
 
-    httpx drops ``Authorization`` when it follows a redirect to another host, but not ``X-API-Key``: leave redirects off.
+    httpx2 drops ``Authorization`` when it follows a redirect to another host, but not ``X-API-Key``: leave redirects off.
     """
 
     def __init__(self, key: str) -> None:
@@ -248,14 +248,14 @@ class ApiKeyAuth(httpx.Auth):
     def __repr__(self) -> str:
         return "ApiKeyAuth(...)"
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         """For both clients."""
         request.headers["Authorization"] = f"Bearer {self._key}"
         request.headers["X-API-Key"] = self._key
         yield request
 
 
-def _bearing(request: httpx.Request, token: Token) -> httpx.Request:
+def _bearing(request: httpx2.Request, token: Token) -> httpx2.Request:
     request.headers["Authorization"] = f"Bearer {token.value}"
     return request
 

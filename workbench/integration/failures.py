@@ -11,7 +11,7 @@ import socket
 import sys
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -98,12 +98,14 @@ def _passes(error: object) -> bool:
 
 
 def _http_passes(error: BaseException) -> bool:
-    httpx = sys.modules.get("httpx")  # an error of a library that was never loaded cannot be met
-    if httpx is None:
-        return False
-    if isinstance(error, httpx.HTTPStatusError):
+    # Services may still use the older of the two; an error of a library that was never loaded cannot be met.
+    return any(_passes_in(module, error) for name in ("httpx2", "httpx") if (module := sys.modules.get(name)))
+
+
+def _passes_in(client: Any, error: BaseException) -> bool:
+    if isinstance(error, client.HTTPStatusError):
         return bool(error.response.status_code >= 500 or error.response.status_code in _LATER)
-    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+    return isinstance(error, client.TransportError) and not isinstance(error, client.UnsupportedProtocol)
 
 
 def retry_after_of(error: BaseException, *, now: float) -> float | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import httpx2
 import yaml
 
 from workbench.errors import SandboxError
@@ -216,7 +216,7 @@ def _service(config: Path, spans: Path, folder: Path) -> Iterator[str]:
 
 def _metric(address: str, beginning: str) -> float:
     """Sum of the samples whose line begins so; 0 where there is none yet."""
-    lines = httpx.get(address, timeout=_SECONDS).text.splitlines()
+    lines = httpx2.get(address, timeout=_SECONDS).text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(beginning))
 
 

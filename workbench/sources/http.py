@@ -18,7 +18,7 @@ from workbench.config import hide_secrets
 from workbench.errors import AccessDenied, ConfigError, NotFound, SourceError, SourceUnavailable
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 TIMEOUT_SECONDS = 15.0
 MAX_BYTES = 128 << 20
@@ -52,7 +52,7 @@ class Endpoint:
     """
 
     def __init__(
-        self, source: str, settings: Mapping[str, Any], *, transport: httpx.BaseTransport | None = None
+        self, source: str, settings: Mapping[str, Any], *, transport: httpx2.BaseTransport | None = None
     ) -> None:
         self.source = source
         self.url = str(settings.get("url") or "").rstrip("/")
@@ -99,7 +99,7 @@ class Endpoint:
         raise AssertionError("a retry context ends with a result or an error")
 
     def _once(self, path: str, params: Params, headers: Mapping[str, str], deadline: float) -> Any:
-        import httpx
+        import httpx2
 
         left = deadline - time.monotonic()
         if left <= 0:
@@ -109,12 +109,12 @@ class Endpoint:
             with client.stream("GET", path, params=dict(params), headers=dict(headers), timeout=left) as answer:
                 self._check(answer, path)
                 return self._document(self._body(answer, deadline), path)
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             raise self._slow() from None
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError) as error:
             raise self._unreachable(error) from None
 
-    def _body(self, answer: httpx.Response, deadline: float) -> bytes:
+    def _body(self, answer: httpx2.Response, deadline: float) -> bytes:
         parts, size = [], 0
         for part in answer.iter_bytes():  # as it comes: a full chunk of a slow answer would be waited for
             size += len(part)
@@ -138,7 +138,7 @@ class Endpoint:
                 hint="Check that the address is that of its HTTP API.",
             ) from None
 
-    def _check(self, answer: httpx.Response, path: str) -> None:
+    def _check(self, answer: httpx2.Response, path: str) -> None:
         code = answer.status_code
         if code < 300:
             return
@@ -173,10 +173,10 @@ class Endpoint:
             retriable=retriable,
         )
 
-    def _connected(self) -> httpx.Client:
+    def _connected(self) -> httpx2.Client:
         if self._client is None:
             self._client = _client(self.source, self._settings, self._transport)
-        client: httpx.Client = self._client
+        client: httpx2.Client = self._client
         return client
 
 
@@ -184,8 +184,8 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, SourceUnavailable) and error.retriable
 
 
-def _client(source: str, settings: Mapping[str, Any], transport: httpx.BaseTransport | None) -> Any:
-    import httpx
+def _client(source: str, settings: Mapping[str, Any], transport: httpx2.BaseTransport | None) -> Any:
+    import httpx2
 
     given: dict[str, Any] = {
         "base_url": str(settings["url"]).rstrip("/"),
@@ -199,8 +199,8 @@ def _client(source: str, settings: Mapping[str, Any], transport: httpx.BaseTrans
     if settings.get("token_url"):
         return _oauth2(source, settings, given)
     if settings.get("username"):
-        given["auth"] = httpx.BasicAuth(settings["username"], settings.get("password") or "")
-    return httpx.Client(**given)
+        given["auth"] = httpx2.BasicAuth(settings["username"], settings.get("password") or "")
+    return httpx2.Client(**given)
 
 
 def _key_headers(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -243,13 +243,13 @@ def _oauth2(source: str, settings: Mapping[str, Any], given: Mapping[str, Any]) 
 
 
 def _login(source: str, settings: Mapping[str, Any], fetch: Callable[[], Any], refused: type[Exception]) -> None:
-    import httpx
+    import httpx2
 
     try:
         fetch()
-    except httpx.TransportError:
+    except httpx2.TransportError:
         raise  # told like any other way of not being reached
-    except (refused, httpx.HTTPError, ValueError, KeyError) as error:
+    except (refused, httpx2.HTTPError, ValueError, KeyError) as error:
         raise AccessDenied(
             f"{source} gets no token from {hide_secrets(settings['token_url'])}: {type(error).__name__}.",
             source=source,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import psutil
 
 from workbench.errors import SandboxError
@@ -119,8 +119,8 @@ def _answers(address: str) -> bool:
         return _takes_logins(address)
     try:
         # On loopback no proxy of the environment is asked.
-        return httpx.get(address, timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
+        return httpx2.get(address, timeout=2, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
         return False
 
 

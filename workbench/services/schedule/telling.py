@@ -28,7 +28,7 @@ def tell(webhooks: Mapping[str, Mapping[str, Any]], shelf: Shelf, run: Run) -> d
     Returns:
         Webhooks that could not be told -> why; they are told at the next run.
     """
-    import httpx
+    import httpx2
 
     told, untold = _told(shelf.folder), {}
     for name, hook in webhooks.items():
@@ -37,7 +37,7 @@ def tell(webhooks: Mapping[str, Mapping[str, Any]], shelf: Shelf, run: Run) -> d
             continue
         try:
             _send(hook, run, before, _sentence(shelf, run))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             untold[name] = _why(error)
             continue
         told[name] = str(run.verdict)
@@ -60,11 +60,11 @@ def _keep(folder: Path, told: Mapping[str, str]) -> None:
 
 def _why(error: Exception) -> str:
     """Without the address: it often is the secret."""
-    import httpx
+    import httpx2
 
-    if isinstance(error, httpx.HTTPStatusError):
+    if isinstance(error, httpx2.HTTPStatusError):
         return f"it answered {error.response.status_code}"
-    return "it did not answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__
+    return "it did not answer in time" if isinstance(error, httpx2.TimeoutException) else type(error).__name__
 
 
 def _sentence(shelf: Shelf, run: Run) -> str:
@@ -79,14 +79,14 @@ def _sentence(shelf: Shelf, run: Run) -> str:
 
 
 def _send(hook: Mapping[str, Any], run: Run, before: str | None, sentence: str) -> None:
-    import httpx
+    import httpx2
     import stamina
 
     body = _alerts(run, sentence) if hook["kind"] == "alertmanager" else _slack(run, before, sentence)
     url = str(hook["url"]).rstrip("/") + ("/api/v2/alerts" if hook["kind"] == "alertmanager" else "")
-    for attempt in stamina.retry_context(on=httpx.TransportError, attempts=_ATTEMPTS, timeout=3 * _SECONDS):
+    for attempt in stamina.retry_context(on=httpx2.TransportError, attempts=_ATTEMPTS, timeout=3 * _SECONDS):
         with attempt:
-            httpx.post(url, json=body, timeout=_SECONDS).raise_for_status()
+            httpx2.post(url, json=body, timeout=_SECONDS).raise_for_status()
 
 
 def _slack(run: Run, before: str | None, sentence: str) -> dict[str, str]:
