@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from tests.unit.builder import NOW_MS, World
 from tests.unit.test_loss_history import LATER_MS, SENT_MS, flow
-from tests.unit.test_loss_rules import diagnose, ids, state_of, without
+from tests.unit.test_loss_rules import diagnose, found, ids, state_of, without
 from workbench.sources.commits.records import Commit, Generation, GroupRemoved, Member
 
 EXPIRED, RECREATED, RESET = "loss-offsets-expired", "loss-topic-recreated", "loss-offset-reset-latest"
@@ -79,6 +81,43 @@ def test_what_the_former_topic_held_went_with_it() -> None:
 
 def test_commits_of_one_topic_id_alone_are_no_new_topic() -> None:
     assert state_of(diagnose(recreated("old")), RECREATED) == "ruled_out"
+
+
+def unlogged() -> World:
+    world = recreated()
+    world.sent = None
+    world.records = [row for row in world.records if row["topic"] == "out" or row["offset"] >= 5]
+    return world
+
+
+def test_without_a_sent_log_nobody_knows_what_the_former_topic_held() -> None:
+    report = diagnose(unlogged())
+    assert (state_of(report, RECREATED), report.ledger["lost"]) == ("suspected", 0)
+    finding = found(report, RECREATED)
+    assert finding is not None
+    assert "partition 0: 10" in finding.summary
+
+
+def test_without_the_history_messages_that_only_the_sink_has_leave_it_undecided() -> None:
+    assert state_of(without(unlogged(), "commit_history"), RECREATED) == "undecided"
+    world = World()
+    world.flow(ids(5))
+    world.commit()
+    assert state_of(diagnose(world), RECREATED) == "ruled_out"
+
+
+def test_a_sent_log_of_which_all_arrived_says_that_nothing_went_with_the_topic() -> None:
+    world = unlogged()
+    world.sent = [
+        {"message_id": f"old{n}", "partition": 0, "offset": n, "at_ms": SENT_MS + n, "acked": True} for n in range(10)
+    ]
+    assert state_of(diagnose(world), RECREATED) == "ruled_out"
+
+
+def test_a_topic_made_again_before_the_window_is_not_looked_at() -> None:
+    world = unlogged()
+    world.facts["since"] = datetime.fromtimestamp((SENT_MS + 100) / 1000, UTC).isoformat()
+    assert state_of(diagnose(world), RECREATED) == "ruled_out"
 
 
 def shared(strange: str = "report-1", arrived: int = 0) -> World:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from tests.unit.builder import NOW_MS, World
 from tests.unit.test_loss_rules import diagnose, ids, state_of, without
+from workbench.sources.commits.records import Generation, Member
 
 SKIPPED, RESET = "loss-offset-skipped-forward", "loss-offset-reset-latest"
 ADDED, EARLY = "loss-new-partition-skipped", "loss-commit-before-processing"
+DROPPED = "loss-consumer-dropped"
 SENT_MS = NOW_MS - 3_600_000  # record n of a partition was sent n ms later
 LATER_MS = SENT_MS + 60_000
+MEMBER = Member("a", "a", "/host", session_timeout_ms=10_000, assignment=(("in", (0,)),))
 
 
 def flow(lost: range, count: int = 60) -> World:
@@ -39,7 +42,7 @@ def test_an_offset_set_forward_while_nobody_was_there() -> None:
 
 def test_only_what_lies_in_the_jump_is_skipped() -> None:
     report = diagnose(skipped(lost=range(18, 42)))
-    assert (report.causes[SKIPPED], report.causes["unexplained"] + report.causes["undetermined"]) == (20, 4)
+    assert (report.causes[SKIPPED], report.causes[DROPPED]) == (20, 4)
 
 
 def test_what_was_never_read_was_not_dropped_by_its_reader() -> None:
@@ -67,12 +70,39 @@ def test_a_jump_over_what_was_delivered_is_no_skip() -> None:
     assert state_of(diagnose(skipped(10, 40)), SKIPPED) == "ruled_out"
 
 
-def test_a_member_s_commit_is_no_skip() -> None:
-    world = flow(range(20, 40))
+def leapt(*commits: int, lost: range = range(20, 40)) -> World:
+    """A member that lives all the time commits at these offsets; a run between delivered messages is lost."""
+    world = flow(lost)
     world.generation(LATER_MS, "a")
-    world.committed_at(LATER_MS + 1, 20)
-    world.committed_at(LATER_MS + 2, 60)
-    assert state_of(diagnose(world), SKIPPED) == "ruled_out"
+    for number, offset in enumerate(commits, 1):
+        world.committed_at(LATER_MS + number, offset)
+    return world
+
+
+def test_a_member_that_commits_after_so_many_messages_leapt() -> None:
+    report = diagnose(leapt(5, 10, 15, 20, 45, 50, 55, 60))
+    assert (state_of(report, SKIPPED), report.causes[SKIPPED]) == ("confirmed", 20)
+    assert state_of(report, DROPPED) == "ruled_out"
+
+
+def test_a_commit_of_another_size_may_pass_what_was_dropped() -> None:
+    report = diagnose(leapt(5, 10, 15, 20, 44, 50, 55, 60))
+    assert (state_of(report, SKIPPED), state_of(report, DROPPED)) == ("suspected", "suspected")
+    assert report.causes["undetermined"] == 20
+
+
+def test_few_commits_make_no_habit() -> None:
+    assert state_of(diagnose(leapt(10, 20, 50, 60)), SKIPPED) == "suspected"
+
+
+def test_a_member_that_committed_on_its_way_did_not_leap() -> None:
+    report = diagnose(leapt(5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60))
+    assert (state_of(report, SKIPPED), state_of(report, DROPPED)) == ("ruled_out", "suspected")
+    assert report.causes[DROPPED] == 20
+
+
+def test_what_nobody_read_up_to_its_end_is_no_leap() -> None:
+    assert state_of(diagnose(leapt(5, 10, 15, 20, 60, lost=range(40, 60))), SKIPPED) == "ruled_out"
 
 
 def test_a_group_that_never_had_members_may_only_assign() -> None:
@@ -115,6 +145,19 @@ def test_a_history_that_begins_too_late_leaves_it_suspected() -> None:
     world = begun(SENT_MS + 30)
     world.facts["history_since"] = "2023-11-14T22:13:20.000+00:00"
     assert state_of(diagnose(world), RESET) == "suspected"
+
+
+def test_a_first_commit_below_what_was_there_is_no_beginning_at_the_end() -> None:
+    world = flow(range(35))
+    world.generation(SENT_MS + 45, "a")
+    world.committed_at(LATER_MS, 35)
+    world.committed_at(LATER_MS + 1, 60)
+    assert state_of(diagnose(world), RESET) == "suspected"  # 35 to 45 were there, too, unless clocks differ
+    world = flow(range(35))
+    world.generation(SENT_MS + 40_000, "a")
+    world.committed_at(SENT_MS + 40_001, 35)
+    world.committed_at(SENT_MS + 40_002, 60)
+    assert state_of(diagnose(world), RESET) == "ruled_out"
 
 
 def test_an_offset_that_was_removed_in_between_is_a_reset_too() -> None:
@@ -172,3 +215,31 @@ def test_a_member_that_left_in_order_did_not_crash() -> None:
 
 def test_delivered_messages_between_the_run_and_the_commit_speak_against_it() -> None:
     assert state_of(diagnose(crashed(("a",), ("b",), committed=45)), EARLY) == "ruled_out"
+
+
+def alone(silent_ms: int, *, waiting: bool = True) -> World:
+    """The only member committed, went, and so much later the group was empty; ten messages below its commit are lost."""
+    world = flow(range(30, 40))
+    world.group_event(LATER_MS, Generation("g", 1, "range", LATER_MS, (MEMBER,)))
+    world.committed_at(LATER_MS + 100, 40)
+    world.generation(LATER_MS + 100 + silent_ms)
+    world.generation(LATER_MS + 90_000, "b")
+    world.committed_at(LATER_MS + 90_100, 60)
+    if not waiting:
+        for record in world.records:
+            record["timestamp_ms"] += 90_000 if record["offset"] >= 40 else 0
+    return world
+
+
+def test_the_only_member_that_was_gone_one_session_after_its_last_commit_died() -> None:
+    report = diagnose(alone(10_000))
+    assert (state_of(report, EARLY), report.causes[EARLY]) == ("confirmed", 10)
+
+
+def test_the_only_member_that_was_gone_at_once_left_in_order() -> None:
+    assert state_of(diagnose(alone(1_000)), EARLY) == "ruled_out"
+
+
+def test_a_longer_silence_is_suspected_while_something_waited() -> None:
+    assert state_of(diagnose(alone(30_000)), EARLY) == "suspected"
+    assert state_of(diagnose(alone(30_000, waiting=False)), EARLY) == "ruled_out"

@@ -121,6 +121,7 @@ def test_retention_is_undecided_without_commits() -> None:
     assert report.verdict == "undecided"
 
 
+DELETED = "loss-records-deleted"
 RESUMED_MS = NOW_MS - 2 * HOUR_MS  # when the group came back
 
 
@@ -173,6 +174,40 @@ def test_without_a_sent_log_the_sinks_count_says_that_retention_overtook() -> No
         report = diagnose(world)
         assert state_of(report, "loss-retention-overtook") == expected
         assert report.facts["lost_offsets_upper_bound"] == count
+
+
+def stepping(*steps: int, missing: int = 30) -> World:
+    """The group went on after a short while, with these commits before; no producer kept a log."""
+    world = resumed(HOUR_MS, age_ms=60_000)
+    world.sent = None
+    world.history = None
+    world.generation(NOW_MS - 10 * HOUR_MS, "a")
+    for number, offset in enumerate((0, *steps)):
+        world.committed_at(RESUMED_MS - 60_000 - 1_000 * (10 - number), offset)
+    world.committed_at(RESUMED_MS, 60)
+    for n in range(20, 50 - missing):
+        world.put("out", f"m{n}", timestamp_ms=RESUMED_MS)
+    return world
+
+
+def test_a_far_longer_step_to_the_log_start_says_that_records_were_deleted() -> None:
+    report = diagnose(stepping(5, 10, 15, 20))
+    assert (state_of(report, DELETED), report.facts["lost_offsets_upper_bound"]) == ("suspected", 30)
+    assert state_of(report, "loss-retention-overtook") == "ruled_out"
+
+
+def test_without_the_history_what_did_not_arrive_leaves_it_undecided() -> None:
+    assert state_of(without(stepping(5, 10, 15, 20), "commit_history"), DELETED) == "undecided"
+    assert state_of(without(stepping(5, 10, 15, 20, missing=0), "commit_history"), DELETED) == "ruled_out"
+
+
+def test_a_step_like_the_others_says_nothing() -> None:
+    assert diagnose(stepping(9, 20)).verdict == "ok"
+
+
+def test_a_step_of_which_most_arrived_says_nothing() -> None:
+    assert state_of(diagnose(stepping(5, 10, 15, 20, missing=15)), DELETED) == "suspected"
+    assert diagnose(stepping(5, 10, 15, 20, missing=14)).verdict == "ok"
 
 
 def test_a_resumed_group_is_no_case_without_its_history() -> None:

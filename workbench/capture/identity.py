@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -19,6 +20,7 @@ CANDIDATES = (
 )
 # Places that mean a message id whatever else the record holds.
 ALTERNATIVES = (CANDIDATES[0], CANDIDATES[1], CANDIDATES[3])
+_PLAIN = re.compile(r"[A-Za-z_]\w{0,40}")
 ENOUGH = 0.5  # of the sampled records
 
 
@@ -78,7 +80,16 @@ def _what_is_there(records: list[tuple[dict[str, bytes | None], Any]]) -> str:
     parts = [f"{len(records)} records were sampled"]
     parts.append("headers: " + (_names(headers) or "none"))
     parts.append("JSON fields: " + (_names(fields) or "none, the values are not JSON objects"))
-    return "; ".join(parts) + ". Say where ids are: --id-from header:NAME, json:$.path, key or coordinates."
+    said = "; ".join(parts) + ". Say where ids are: --id-from header:NAME, json:$.path, key or coordinates."
+    likely = [f"json:$.{name}" for name in fields if _differs(name, [document for _, document in records])]
+    return f"{said} Different in each record: {', '.join(likely[:3])}." if likely else said
+
+
+def _differs(name: str, documents: list[Any]) -> bool:
+    """Whether a field of a plain name has another scalar in each of several records."""
+    values = [document.get(name) for document in documents if isinstance(document, dict)]
+    plain = all(isinstance(value, str | int) and not isinstance(value, bool) for value in values)
+    return _PLAIN.fullmatch(name) is not None and len(values) > 1 and plain and len(set(values)) == len(documents)
 
 
 def _names(counts: Counter[str]) -> str:

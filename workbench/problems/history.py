@@ -1,4 +1,4 @@
-"""A group's history as tables that rules of several problems ask: how its offsets moved, and who took over from whom."""
+"""A group's history as tables that rules of several problems ask: how its offsets moved, and who was in it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,6 @@ SELECT partition, at_ms, log_offset, committed_offset, leader_epoch, removed, me
        max(committed_offset) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS highest_before,
        EXISTS (SELECT 1 FROM generations g WHERE g.members > 0 AND g.log_offset < own.log_offset) AS had_members
 FROM own WINDOW w AS (PARTITION BY partition ORDER BY log_offset)
-"""
-# Members that went without a word: in one record of the group some are gone and others are there, and it was never empty in
-# between. A member that leaves in order leaves an empty group, or those that stay, behind at once.
-_TAKEOVERS = """
-CREATE OR REPLACE TEMP TABLE takeovers AS
-SELECT g.log_offset, g.at_ms, m.partition, m.committed_offset
-FROM generations g LEFT JOIN LATERAL (
-    SELECT partition, arg_max(committed_offset, log_offset) AS committed_offset FROM moves
-    WHERE NOT removed AND log_offset < g.log_offset GROUP BY partition) m ON true
-WHERE g.joined > 0 AND g."left" > 0 AND NOT g.removed
 """
 # What the group's members held: from each record on until the partition's next one.
 _MEMBERS = """
@@ -82,7 +72,6 @@ _NONE = """
 CREATE OR REPLACE TEMP TABLE moves (partition INTEGER, at_ms BIGINT, log_offset BIGINT, committed_offset BIGINT,
     leader_epoch INTEGER, removed BOOLEAN, members INTEGER, generation INTEGER, before_offset BIGINT, was_removed BOOLEAN,
     is_first BOOLEAN, highest_before BIGINT, had_members BOOLEAN);
-CREATE OR REPLACE TEMP TABLE takeovers (log_offset BIGINT, at_ms BIGINT, partition INTEGER, committed_offset BIGINT);
 CREATE OR REPLACE TEMP TABLE assigned (partition INTEGER, at_ms BIGINT, log_offset BIGINT, begun BIGINT);
 CREATE OR REPLACE TEMP VIEW seats AS SELECT 0::BIGINT AS log_offset, 0::BIGINT AS at_ms, '' AS member_id, '' AS client_id,
     '' AS client_host, 0 AS session_timeout_ms, '' AS topic, [0] AS partitions, 0 AS rebalance_timeout_ms, [''] AS subscribed,
@@ -96,12 +85,11 @@ CREATE OR REPLACE TEMP TABLE removals (partition INTEGER, log_offset BIGINT, at_
 
 
 def create_history(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
-    """Creates ``moves``, ``takeovers``, ``assigned``, ``seats``, ``owned`` and ``removals``; empty without a history."""
+    """Creates ``moves``, ``assigned``, ``seats``, ``owned`` and ``removals``; empty without a history."""
     if "commit_history" not in evidence.tables or "topics" not in evidence.tables:
         con.execute(_NONE)
         return
     con.execute(_MOVES)
-    con.execute(_TAKEOVERS)
     con.execute(_ASSIGNED)
     known = evidence.tables["group_members"].schema.names
     columns = {

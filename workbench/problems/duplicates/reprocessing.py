@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workbench.problems.duplicates.turnovers import create_turnovers
+from workbench.problems.duplicates.turned import create_turned
 from workbench.problems.history import SKEW_MS, create_history, is_whole
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling
 from workbench.problems.standing import epoch_ms
@@ -63,7 +63,7 @@ def create_reread(case: Case) -> None:
     """Creates ``reread``, ``whys`` (what the histories say of each copy) and the tables of the group's history."""
     create_history(case.con, case.evidence)
     case.con.execute(_REREAD if case.entries else _NO_REREAD)
-    create_turnovers(case)
+    create_turned(case)
     _create_second(case)
     refused = _REFUSED if case.has("service_log") else "SELECT entry FROM reread WHERE false"
     case.con.execute(_WHYS.format(back=_BACK, removed=_REMOVED, refused=refused))

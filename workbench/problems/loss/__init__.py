@@ -20,9 +20,11 @@ from workbench.problems.loss.leaders import acks_zero, leader_failover, unclean_
 from workbench.problems.loss.lineage import create_lineage
 from workbench.problems.loss.offsets import (
     commit_before_processing,
+    create_former,
     new_partition_skipped,
     offsets_expired,
     reset_latest,
+    sink_knows_more,
     skipped_forward,
     topic_recreated,
 )
@@ -31,7 +33,7 @@ from workbench.problems.loss.producer import error_ignored, queue_full
 from workbench.problems.loss.readers import commit_past_unprocessed, shared_group
 from workbench.problems.loss.refused import oversize, rejected_timestamp
 from workbench.problems.loss.replicas import min_isr_too_low
-from workbench.problems.loss.resumed import create_stood
+from workbench.problems.loss.resumed import create_stood, without_history
 from workbench.problems.loss.retention import (
     compacted,
     overtaken,
@@ -172,6 +174,7 @@ def _case(con: duckdb.DuckDBPyConnection, evidence: Evidence, counts: dict[str, 
     case = Case(con, evidence, counts, entries, numbers)
     create_stood(case)
     numbers["cut_off"] = create_lineage(case)
+    numbers["former_commits"] = create_former(case)
     if case.has("offsets") and case.has("committed"):
         numbers["lost_offsets"] = sum(item.offsets for item in overtaken(case))
     return case
@@ -186,7 +189,10 @@ def _rule_on(item: Rule, case: Case) -> Ruling:
         or case.ledger["hidden"]
         or case.numbers.get("lost_offsets")
         or case.numbers["cut_off"]
+        or case.numbers["former_commits"]
         or (item is corrupt_record and is_damaged(case))
+        or (item in {retention_overtook, records_deleted} and without_history(case))
+        or (item is topic_recreated and sink_knows_more(case))
     ):
         return item.rule_on(case)
     return Ruling()  # nothing to explain: a cause is ruled out whatever evidence it would have needed

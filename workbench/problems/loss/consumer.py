@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from workbench.problems.loss import ledger
-from workbench.problems.loss.offsets import never_read
+from workbench.problems.loss.leaps import gone_through, leaps
+from workbench.problems.loss.offsets import create_done, never_read
 from workbench.problems.loss.runs import scattered
 from workbench.problems.loss.targets import AT_TARGET, MAY_BE_GONE
 from workbench.problems.loss.unwritten import dead_letter_failed, dead_letters_unplaced
@@ -36,7 +37,8 @@ def consumer_dropped(case: Case) -> Ruling:
     that type or version are missing, others arrive, and chance would do this less often than once in a thousand; what the
     group's history shows it never read is not claimed by pattern, and where the sink is a table that does not say which rows
     were deleted, a pattern makes it suspected only. Suspected where missing messages are scattered between delivered ones, as a
-    dropping handler leaves them. A long unbroken run is not claimed: a crash, a skipped offset or a reset looks like that.
+    dropping handler leaves them, or in a longer run between delivered ones that the group's live members committed within or
+    passed in one step. Any other long run is not claimed: a crash, a skipped offset or a reset looks like that.
     Ruled out where nothing that the group committed past is missing.
     """
     if not case.count(_READ_PAST):
@@ -54,6 +56,11 @@ def consumer_dropped(case: Case) -> Ruling:
         pattern = f"{mine} AND NOT ({passed_over}) AND {dropped}"
         claims += [Claim("confirmed", f"{pattern} AND NOT {MAY_BE_GONE}"), Claim("suspected", pattern)]
     claims.append(Claim("suspected", f"{mine} AND NOT log_dead AND {scattered(case)}"))
+    if case.has("commit_history"):
+        create_done(case)
+        claims += [
+            Claim("suspected", f"{mine} AND NOT log_dead AND {run}") for run in (gone_through(case), leaps(case)[1])
+        ]
     reason = f"all messages of {', '.join(patterns)} are missing" if patterns else "they lie between delivered ones"
     if case.count(logged):
         reason = f"the service's log holds errors for {case.count(logged):,} of them"

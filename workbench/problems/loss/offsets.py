@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workbench.problems.history import SKEW_MS, is_whole, offsets_retention_ms
+from workbench.problems.loss.leaps import leaps
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
+from workbench.problems.turnovers import create_turnovers
 from workbench.report import Severity, State
 
 _READ_PAST = "in_source AND passed"
@@ -22,9 +26,12 @@ QUALIFY count(*) OVER (PARTITION BY r.message_id) = 1
 
 # Where members began: their first commit on a partition, after none or after a removed one. added: the partition was assigned
 # later than others; low: below it the group had been before; joined_ms: since when a member could have read the partition.
-_BEGUN = """
+_BEGUN = f"""
 CREATE OR REPLACE TEMP TABLE begun AS
-WITH firsts AS (
+WITH appended AS (
+    SELECT partition, "offset", max(timestamp_ms) OVER (PARTITION BY partition ORDER BY "offset") AS latest_ms
+    FROM records WHERE topic = source_topic() AND partition IN (SELECT partition FROM entries WHERE in_source)),
+firsts AS (
     SELECT m.*, coalesce(a.log_offset > a.begun AND NOT m.was_removed, false) AS added, a.at_ms AS assigned_ms,
            (SELECT arg_max(r.why, r.log_offset) FROM removals r
             WHERE r.partition = m.partition AND r.log_offset < m.log_offset) AS why,
@@ -34,7 +41,11 @@ WITH firsts AS (
     FROM moves m LEFT JOIN assigned a ON a.partition = m.partition
     WHERE NOT m.removed AND (m.is_first OR m.was_removed) AND coalesce(m.members, 1) > 0)
 SELECT partition, committed_offset, coalesce(highest_before, 0) AS low, added, was_removed AS again, coalesce(why, '') AS why,
-       CASE WHEN added THEN assigned_ms ELSE group_ms END AS joined_ms FROM firsts;
+       CASE WHEN added THEN assigned_ms ELSE group_ms END AS joined_ms,
+       (SELECT min(r.latest_ms) FROM appended r WHERE r.partition = f.partition AND r."offset" >= f.committed_offset) AS above_ms
+FROM firsts f;
+-- Whoever begins at the end has nothing from before above its first commit; within the skew of clocks nobody knows.
+DELETE FROM begun WHERE above_ms <= joined_ms - {SKEW_MS};
 CREATE OR REPLACE TEMP TABLE early AS
 SELECT DISTINCT b.partition, b.added, b.again FROM begun b JOIN done d ON d.partition = b.partition
 WHERE d.at_ms < b.joined_ms AND d."offset" >= b.low AND d."offset" < b.committed_offset;
@@ -55,9 +66,13 @@ _FORMER = f"""
 CREATE OR REPLACE TEMP TABLE former AS
 WITH now AS (SELECT any_value(topic_id) AS topic_id FROM topics WHERE topic = source_topic()),
 old AS (SELECT h.* FROM commit_history h, now WHERE h.topic = source_topic() AND h.topic_id <> now.topic_id)
-SELECT count(*) AS commits, any_value(topic_id) AS topic_id,
+, last AS (
+    SELECT partition, arg_max(committed_offset, log_offset) AS reached FROM old WHERE NOT removed GROUP BY ALL ORDER BY ALL)
+SELECT count(*) AS commits, any_value(topic_id) AS topic_id, coalesce(bool_or(in_window(at_ms)), false) AS within,
+       (SELECT string_agg(concat('partition ', l.partition, ': ', l.reached), ', ') FROM last l) AS committed,
        greatest(max(at_ms), (SELECT min(timestamp_ms) FROM records WHERE topic = source_topic())) + {SKEW_MS} AS until_ms FROM old
 """
+_NO_FORMER = "CREATE OR REPLACE TEMP TABLE former AS SELECT 0 AS commits"
 
 # A jump of the group's offset over a range in which nothing was delivered.
 _SKIPPED = """entry IN (
@@ -76,6 +91,23 @@ def create_done(case: Case) -> None:
     case.con.execute(_DONE)
 
 
+def create_former(case: Case) -> int:
+    """Creates ``former``: what the group committed on a topic of the same name before this one; returns how many commits."""
+    case.con.execute(_FORMER if case.has("commit_history") and case.has("topics") else _NO_FORMER)
+    return int(case.rows("SELECT commits FROM former")[0]["commits"])
+
+
+def sink_knows_more(case: Case) -> bool:
+    """Whether sinks hold messages that a source which still has its first offset does not: it may not be what it was."""
+    if case.has("commit_history") or not case.has("offsets") or case.facts["since"] or case.facts["until"]:
+        return False
+    whole = "SELECT max(log_start_offset) = 0 AS whole FROM offsets WHERE topic = source_topic()"
+    compacts = (
+        "SELECT 1 FROM configs WHERE topic = source_topic() AND name = 'cleanup.policy' AND value LIKE '%compact%'"
+    )
+    return bool(case.numbers["unmatched_at_sink"] and case.rows(whole)[0]["whole"] and not case.rows(compacts))
+
+
 def _ruling(case: Case, claims: tuple[Claim, ...], summary: str) -> Ruling:
     return Ruling(
         claims=claims,
@@ -91,17 +123,27 @@ def skipped_forward(case: Case) -> Ruling:
 
     Confirmed where the group's history holds a commit above the one before it, made while the group had no members and
     without a leader epoch, as admin tools make it, the lost message lies in the range between, and nothing of that range was
-    delivered. Suspected where the group never had members: a consumer that only assigns commits in the same way. Ruled out
-    where no such commit passes over a lost message.
+    delivered. Confirmed, too, where a member leapt (a seek): an unbroken run of lost messages lies within one of its commits,
+    and the group, which commits after a fixed number of messages, had handled just that many beside the run. Suspected where
+    such a run lies within one commit of a group without so strict a habit (its handler may have dropped them, instead), or the
+    group never had members: a consumer that only assigns commits in the same way. Ruled out where no such commit passes over a
+    lost message.
     """
-    case.con.execute(_DONE)
-    if not case.count(f"{_READ_PAST} AND {_BY_ANYONE}"):
+    create_done(case)
+    leapt, may_have = leaps(case)
+    by_tool, by_anyone = f"{_READ_PAST} AND {_BY_TOOL}", f"{_READ_PAST} AND {_BY_ANYONE}"
+    seeks = f"{_READ_PAST} AND ({leapt} OR {may_have})"
+    if not case.count(f"({by_anyone}) OR ({seeks})"):
         return RULED_OUT
-    claims = (Claim("confirmed", f"{_READ_PAST} AND {_BY_TOOL}"), Claim("suspected", f"{_READ_PAST} AND {_BY_ANYONE}"))
+    claims = (
+        Claim("confirmed", by_tool),
+        Claim("suspected", by_anyone),
+        Claim("confirmed", f"{_READ_PAST} AND {leapt}"),
+        Claim("suspected", f"{_READ_PAST} AND {may_have}"),
+    )
+    how = "while it had no members" if case.count(by_anyone) else "by a member of its own, which did not stop"
     return _ruling(
-        case,
-        claims,
-        f"The offset of group {case.facts['group']} was set forward over {{count}} messages while it had no members.",
+        case, claims, f"The offset of group {case.facts['group']} was set forward over {{count}} messages {how}."
     )
 
 
@@ -116,7 +158,8 @@ def _began_behind(case: Case, which: str, summary: str) -> Ruling:
     if not case.count(predicate):
         return RULED_OUT
     # Clocks differ: what is a little younger than the reader's joining may have been there, or not.
-    known = _BEHIND.format(which=which + " AND b.why <> 'unknown' AND e.at_ms <= b.joined_ms")
+    certain = "b.why <> 'unknown' AND e.at_ms <= b.joined_ms AND coalesce(b.above_ms > b.joined_ms, true)"
+    known = _BEHIND.format(which=f"{which} AND {certain}")
     state: State = "confirmed" if is_whole(case.evidence) else "suspected"
     return _ruling(case, (Claim(state, f"{_READ_PAST} AND {known}"), Claim("suspected", predicate)), summary)
 
@@ -165,10 +208,10 @@ def topic_recreated(case: Case) -> Ruling:
 
     Fires where the group's commits name another topic id than the topic has today, and the lost message was acknowledged
     (by the sent log) before the new topic's first record, or lies in the new topic below the offset at which the group began
-    there. Suspected for messages of the sent log from that time whose offset is not known. Ruled out where all commits name
-    the topic's present id.
+    there. Suspected for messages of the sent log from that time whose offset is not known; also where no sent log says what
+    the former topic held above what the group had committed. Ruled out where all commits name the topic's present id, or the
+    sent log has nothing that went missing then.
     """
-    case.con.execute(_FORMER)
     era = case.rows("SELECT * FROM former")[0]
     if not era["commits"]:
         return RULED_OUT
@@ -181,9 +224,14 @@ def topic_recreated(case: Case) -> Ruling:
     )
     summary = (
         f"{case.facts['source']} was deleted and made again: the commits of group {case.facts['group']} name the topic id "
-        f"{era['topic_id']}, which is not today's; {{count}} messages went with it."
+        f"{era['topic_id']}, which is not today's; "
     )
-    return _ruling(case, claims, summary)
+    if any(case.count(claim.where) for claim in claims):
+        return _ruling(case, claims, f"{summary}{{count}} messages went with it.")
+    if case.has("sent_log") or not era["within"]:
+        return RULED_OUT
+    unread = f"whether it held messages above {era['committed']} that the group had not read, only a sent log can say (--sent-log)."
+    return replace(_ruling(case, (), summary + unread), state="suspected")
 
 
 @rule("loss-new-partition-skipped", Severity.CRITICAL, needs=("commit_history",))
@@ -210,28 +258,46 @@ def never_read(case: Case) -> str:
     return " OR ".join(f"({where})" for where in sure) or "false"
 
 
-# Lost messages right below what was committed when a member was replaced: none delivered between them and the commit.
+# What the group wrote, and when, of the partitions on which something is lost.
+_WORKED = """
+CREATE OR REPLACE TEMP TABLE worked AS
+SELECT s.partition, min(k.timestamp_ms) AS first_ms FROM records s JOIN records k ON k.message_id = s.message_id
+JOIN places p ON p.topic = k.topic AND p.role = 'sink'
+WHERE s.topic = source_topic() AND s.partition IN (SELECT partition FROM entries WHERE in_source)
+GROUP BY s.partition, s.offset
+UNION ALL SELECT DISTINCT partition, NULL FROM entries WHERE in_source
+"""
+# Lost messages right below what was committed when a member went: none delivered between them and the commit.
 _CUT_OFF = """entry IN (
-    SELECT e.entry FROM entries e JOIN takeovers t ON t.partition = e.partition
-    WHERE e.in_source AND e."offset" < t.committed_offset
+    SELECT e.entry FROM entries e JOIN turnovers t ON t.partition = e.partition
+    WHERE e.in_source AND e."offset" < t.committed_offset AND {gone}
       AND NOT EXISTS (SELECT 1 FROM done d WHERE d.partition = e.partition AND d."offset" > e."offset"
           AND d."offset" < t.committed_offset))"""
+_VANISHED = "t.kind = 'lost'"
+# Whoever idles and leaves in order leaves nothing unread behind.
+_PERHAPS = f"""(t.kind = 'either' OR t.kind = 'idled' AND EXISTS (
+    SELECT 1 FROM records r WHERE r.topic = source_topic() AND r.partition = t.partition
+      AND r."offset" >= t.committed_offset AND r.timestamp_ms <= t.at_ms - {SKEW_MS}))"""
 
 
 @rule("loss-commit-before-processing", Severity.CRITICAL, needs=("commit_history",))
 def commit_before_processing(case: Case) -> Ruling:
     """The consumer committed messages before it had processed them, and then it crashed.
 
-    Fires where the lost messages stand in one unbroken run right below what was committed on their partition when
-    another member took a vanished one's place, without the group being empty between. Ruled out where no member vanished, or
-    delivered messages lie between the lost ones and that commit.
+    Confirmed where the lost messages stand in one unbroken run right below what was committed on their partition when a
+    member went without a word: one session timeout after its last commit, or after the last of its work reached the sink.
+    Suspected where it had been silent for longer though messages were waiting, or how long its session was is not known.
+    Ruled out where no member vanished, or delivered messages lie between the lost ones and that commit.
     """
     case.con.execute(_DONE)
-    predicate = f"{_READ_PAST} AND {_CUT_OFF}"
-    if not case.count(predicate):
+    case.con.execute(_WORKED)
+    create_turnovers(case, "worked")
+    vanished = f"{_READ_PAST} AND {_CUT_OFF.format(gone=_VANISHED)}"
+    perhaps = f"{_READ_PAST} AND {_CUT_OFF.format(gone=_PERHAPS)}"
+    if not case.count(f"({vanished}) OR ({perhaps})"):
         return RULED_OUT
     return _ruling(
         case,
-        (Claim("confirmed", predicate),),
+        (Claim("confirmed", vanished), Claim("suspected", perhaps)),
         f"Group {case.facts['group']} had committed {{count}} messages that a consumer was still working on when it died.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.problems.loss.resumed import Step, steps_over
+from workbench.problems.loss.resumed import Step, steps_over, without_history
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, lacking, rule
 from workbench.report import Severity
 
@@ -86,8 +86,7 @@ def overtaken(case: Case) -> tuple[Overtaken, ...]:
 
 
 def _stepped(step: Step, policy: str, retention_ms: int | None, retention_bytes: int | None) -> Overtaken:
-    age = "the newest of them was" if step.known else "the group had committed nothing for"
-    why = f"the group went on behind them; {age} {step.age_ms:,} ms{' old' if step.known else ''} then"
+    why = f"the group went on behind them; {step.words.format(f'{step.age_ms:,} ms')} then"
     if "delete" not in policy:
         by, limit = DELETION, f"cleanup.policy={policy} removes nothing by age or size"
     elif retention_ms is None:
@@ -192,8 +191,9 @@ def records_deleted(case: Case) -> Ruling:
     Suspected where the group's committed offset is below the partition's log start though neither the age of the records
     nor the size of the log meets the configured retention. DeleteRecords leaves no trace of its own, and a retention that
     was lowered for a while looks alike, so this is never confirmed from offsets alone. Also where the group has gone on since:
-    its history steps over messages of the sent log that were younger than ``retention.ms`` by then. Ruled out where the log
-    start moved with age or size, or nothing below it is missing.
+    its history steps over messages of the sent log that were younger than ``retention.ms`` by then, or, without a sent log, came
+    to the log start by a far longer step than its others, while the sink holds less than is gone of the source. Ruled out
+    where the log start moved with age or size, or nothing below it is missing.
     """
     return _removal(case, DELETION, "suspected", "{count} {unit} were deleted before group {group} read them")
 
@@ -228,9 +228,10 @@ def _removal(case: Case, by: frozenset[str], state: str, words: str) -> Ruling:
 
 
 def passed(case: Case) -> Ruling:
-    """Undecided where lost messages lay below the log start, and no history tells when the group went past them."""
+    """Undecided where messages are missing that lay below the log start, and no history tells when the group went past."""
     below = "NOT in_source AND acked_offset < log_start_offset AND acked_offset < committed_offset"
-    return lacking(case, "commit_history") if not case.has("commit_history") and case.count(below) else RULED_OUT
+    missing = not case.has("commit_history") and (case.count(below) or without_history(case))
+    return lacking(case, "commit_history") if missing else RULED_OUT
 
 
 def gone_below(partitions: list[Overtaken]) -> str:

@@ -30,5 +30,10 @@ SELECT entry FROM runs WHERE lost < due AND length <= 1 + ceil(ln(greatest(due, 
 
 def scattered(case: Case) -> str:
     """Entries that lie between delivered messages, as a handler that drops now and then leaves them."""
+    return f"entry IN ({scattered_entries(case)})"
+
+
+def scattered_entries(case: Case) -> str:
+    """The same as a query for their numbers."""
     case.con.execute(_RUNS)
-    return f"entry IN ({_SCATTERED})"
+    return _SCATTERED

@@ -51,6 +51,21 @@ def topic_recreated(scene: Scene) -> Truth:
     return _lost(scene, [*before, *missed, *after], [*unread, *missed], RECREATED)
 
 
+@incident("topic-recreated-unlogged", "loss", {RECREATED: "suspected"})
+def topic_recreated_unlogged(scene: Scene) -> Truth:
+    """The topic is deleted with what the service had not read, and made again; nobody kept a log of what was sent."""
+    before = flow(scene)
+    stop, handler = stop_behind(scene, 0.3, 0.8), processor(scene, {})
+    work(scene, handler, until=stop)
+    topics.delete(scene.bootstrap, scene.source)
+    topics.create(scene.bootstrap, scene.source, scene.partitions)
+    after = _some(scene)
+    work(scene, handler)
+    read = sum((one.offset or 0) < stop[one.partition or 0] for one in before)
+    fates = fates_of([one.message for one in after])
+    return scene.loss(fates, expects={RECREATED: "suspected"}, facts={"unmatched_at_sink": read})
+
+
 @incident("shared-group", "loss", {SHARED: "confirmed"})
 def shared_group(scene: Scene) -> Truth:
     """Another program was given the service's group id: it gets some of the partitions, and does something else."""

@@ -142,6 +142,29 @@ def records_deleted_blind(scene: Scene) -> Truth:
     return _blind(scene, sent, stop, starts, DELETED)
 
 
+@incident("records-deleted-unlogged", "loss", DELETED)
+def records_deleted_unlogged(scene: Scene) -> Truth:
+    """Records ahead of the group are deleted, it goes on behind them, and no producer kept a log."""
+    scene.partitions = scene.rng.randint(1, 2)
+    scene.open()
+    sent = send(scene.bootstrap, scene.source, scene.messages(300, 500))
+    ends = topics.ends(scene.bootstrap, scene.source)
+    for share in (0.05, 0.1, 0.15, 0.2):  # its steps, as a group has that lives
+        stop = {part: int(end * share) for part, end in ends.items()}
+        work(scene, processor(scene, {}), until=stop)
+    starts = {part: int(end * 0.8) for part, end in ends.items()}
+    topics.delete_records(scene.bootstrap, scene.source, starts)
+    work(scene, processor(scene, {}))
+    kept = [one for one in sent if _offset(one) >= starts[one.partition or 0]]
+    gone = _between(sent, stop, starts)
+    return scene.loss(
+        {one.message.id: "delivered" for one in kept},
+        expects=DELETED,
+        ids={"loss-records-deleted": sorted(gone)},
+        facts={"lost_offsets_upper_bound": len(gone), "unmatched_at_sink": len(sent) - len(kept) - len(gone)},
+    )
+
+
 @incident("compacted", "loss", {"loss-compacted": "confirmed"})
 def compacted(scene: Scene) -> Truth:
     """Compaction removes events that a later one of the same key superseded, before the group has read them."""

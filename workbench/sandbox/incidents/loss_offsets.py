@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer  # noqa: TC002 - annotations are read at run time
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from workbench.sandbox.incidents import topics
 from workbench.sandbox.incidents.crash import process_without_end
 from workbench.sandbox.incidents.registry import incident
 from workbench.sandbox.incidents.scene import Scene, fates_of
 from workbench.sandbox.incidents.sending import Sent, send
-from workbench.sandbox.incidents.service import Plain, Work, consumer, follow, processor, run, work
+from workbench.sandbox.incidents.service import (
+    Plain,
+    Work,
+    consumer,
+    follow,
+    processor,
+    record_of,
+    run,
+    work,
+)
 from workbench.sandbox.incidents.traffic import flow
 from workbench.sandbox.incidents.truth import Truth
 
@@ -35,6 +45,61 @@ def offset_skipped_forward(scene: Scene) -> Truth:
     work(scene, handler)
     skipped = [one for one in sent if low[one.partition or 0] <= (one.offset or 0) < high[one.partition or 0]]
     return _truth(scene, sent, skipped, SKIPPED)
+
+
+@incident("offset-skipped-by-member", "loss", {SKIPPED: "confirmed"})
+def offset_skipped_by_member(scene: Scene) -> Truth:
+    """A service that commits after every so many messages seeks forward in a partition, and goes on from there."""
+    sent = flow(scene, 300, 500)
+    ends = topics.ends(scene.bootstrap, scene.source)
+    part = max(ends, key=lambda at: ends[at])
+    low, high = ends[part] // 3, ends[part] // 3 + scene.rng.randint(25, 40)
+    _Seeking(scene, part, low, high, each=scene.rng.randint(8, 15)).go()
+    skipped = [one for one in sent if one.partition == part and low <= (one.offset or 0) < high]
+    return _truth(scene, sent, skipped, SKIPPED)
+
+
+@dataclass
+class _Seeking:
+    """A service that reads to the end, commits after ``each`` messages, and at ``low`` of a partition goes on at ``high``."""
+
+    scene: Scene
+    partition: int
+    low: int
+    high: int
+    each: int
+    places: dict[int, int] = field(default_factory=dict)
+
+    def go(self) -> None:
+        client, outlet, handler = consumer(self.scene), Plain(self.scene.bootstrap), processor(self.scene, {})
+        ends, handled = topics.ends(self.scene.bootstrap, self.scene.source), 0
+        client.subscribe([self.scene.source])
+        try:
+            while any(self.places.get(part, 0) < end for part, end in ends.items()):
+                message = client.poll(0.2)
+                if message is None or message.error() or self._leaps(client, message):
+                    continue
+                record = record_of(message)
+                outlet.write(handler(record))
+                self.places[record.partition] = record.offset + 1
+                handled += 1
+                if handled % self.each == 0:
+                    self._commit(client)
+            self._commit(client)
+        finally:
+            client.close()
+
+    def _leaps(self, client: Consumer, message: Message) -> bool:
+        """Whether it goes past the message; those behind ``low`` had been fetched before it sought."""
+        if message.partition() != self.partition or not self.low <= (message.offset() or 0) < self.high:
+            return False
+        if message.offset() == self.low:
+            client.seek(TopicPartition(self.scene.source, self.partition, self.high))
+        return True
+
+    def _commit(self, client: Consumer) -> None:
+        spots = [TopicPartition(self.scene.source, part, at) for part, at in self.places.items()]
+        client.commit(offsets=spots, asynchronous=False)
 
 
 @incident("offset-reset-latest", "loss", {RESET: "confirmed"})
@@ -77,6 +142,16 @@ def new_partition_skipped(scene: Scene) -> Truth:
 @incident("commit-before-processing", "loss", {EARLY: "confirmed"})
 def commit_before_processing(scene: Scene) -> Truth:
     """The service commits what it has polled and is killed while it still works on it; its successor goes on behind it."""
+    return _early(scene, late=False)
+
+
+@incident("commit-before-processing-late", "loss", {EARLY: "confirmed"})
+def commit_before_processing_late(scene: Scene) -> Truth:
+    """The same, but nobody starts the service again until the group has long been empty."""
+    return _early(scene, late=True)
+
+
+def _early(scene: Scene, *, late: bool) -> Truth:
     sent = flow(scene)
     ends = topics.ends(scene.bootstrap, scene.source)
     stop = {part: end - end // 4 for part, end in ends.items()}
@@ -84,6 +159,8 @@ def commit_before_processing(scene: Scene) -> Truth:
     unfinished = [one for one in sent if begun[one.partition or 0] <= (one.offset or 0) < stop[one.partition or 0]]
     ids = [one.message.id for one in unfinished]
     crashed = process_without_end(scene, transaction=False, commit=True, until=stop, unfinished=ids)
+    if late:
+        topics.wait_until(lambda: not topics.members(scene.bootstrap, scene.group), "the dead member's session ends")
     work(scene, processor(scene, {}), session_timeout_ms=crashed.session_ms)
     return _truth(scene, sent, unfinished, EARLY)
 

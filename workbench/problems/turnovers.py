@@ -1,10 +1,10 @@
-"""Changes of a group between two readings of the same message: who lost the partition, and how."""
+"""Changes of a group's members: who lost a partition, and how."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.problems.history import SKEW_MS, broker_setting
+from workbench.problems.history import broker_setting
 
 if TYPE_CHECKING:
     from workbench.problems.rules import Case
@@ -19,7 +19,7 @@ CREATE OR REPLACE TEMP TABLE changes AS
 WITH gens AS (
     SELECT log_offset, at_ms, protocol, members, joined, "left", lag(log_offset) OVER (ORDER BY log_offset) AS before
     FROM generations WHERE NOT removed),
-places AS (SELECT DISTINCT partition FROM reread),
+places AS (SELECT DISTINCT partition FROM {work}),
 held AS (
     SELECT g.*, p.partition, (SELECT arg_max(o, o.log_offset) FROM owned o
         WHERE o.partition = p.partition AND o.log_offset < g.log_offset) AS owner
@@ -43,7 +43,7 @@ SELECT s.log_offset, s.at_ms, s.members, s.joined, s."left", s.partition, s.owne
                 (SELECT min(x.at_ms) FROM seats x WHERE x.member_id = s.owner.member_id)) AS last_commit_ms,
        coalesce((SELECT arg_max(m.committed_offset, m.log_offset) FROM moves m
                  WHERE m.partition = s.partition AND NOT m.removed AND m.log_offset < s.log_offset), 0) AS committed_offset,
-       (SELECT max(r.first_ms) FROM reread r WHERE r.first_ms <= s.at_ms AND (r.partition = s.partition
+       (SELECT max(r.first_ms) FROM {work} r WHERE r.first_ms <= s.at_ms AND (r.partition = s.partition
             OR r.partition IN (SELECT o.partition FROM owned o WHERE o.member_id = s.owner.member_id))) AS last_write_ms
 FROM seen s
 WHERE s.gone OR s.protocol <> 'consumer' OR EXISTS (
@@ -52,15 +52,16 @@ WHERE s.gone OR s.protocol <> 'consumer' OR EXISTS (
           AND NOT EXISTS (SELECT 1 FROM seats x WHERE x.log_offset = g.log_offset AND x.member_id = s.owner.member_id)))
 """
 # evicted: gone one poll interval after its last commit, and back again. lost: gone one session timeout after its last sign of
-# life, or a static member whose place its next process took, which needs no rebalance. emptied: gone, nobody else there, and not
-# at that time. moved: the partition was taken from a live member, or from one that left in order. Of a group that became empty the
-# time must fit on both sides, since one that idles leaves in order too.
+# life, or a static member whose place its next process took, which needs no rebalance. emptied: gone, nobody else there, and
+# sooner; idled: the same, but later. moved: the partition was taken from a live member, or from one that left in order. Of a
+# group that became empty the time must fit on both sides, since one that idles leaves in order too.
 _KINDS = """
 CREATE OR REPLACE TEMP TABLE turnovers AS
 SELECT *, CASE
     WHEN gone AND back_ms IS NOT NULL AND poll_ms IS NOT NULL AND {evicted} THEN 'evicted'
     WHEN gone AND restarted THEN 'lost'
     WHEN gone AND members = 0 AND session_ms IS NOT NULL AND {silent} AND NOT {idled} THEN 'lost'
+    WHEN gone AND members = 0 AND session_ms IS NOT NULL AND {idled} THEN 'idled'
     WHEN gone AND members = 0 THEN 'emptied'
     WHEN gone AND session_ms IS NULL AND joined > 0 THEN 'lost'
     WHEN gone AND session_ms IS NULL THEN 'either'
@@ -75,57 +76,21 @@ _EVICTED = "at_ms - last_commit_ms BETWEEN poll_ms * 0.9 AND poll_ms * 1.15 + {s
 _EVICTED_BY_LOG = """({timed} OR EXISTS (SELECT 1 FROM service_log l WHERE l.at_ms BETWEEN changes.last_commit_ms
     AND changes.back_ms + 60000 AND regexp_matches(concat_ws(' ', l.event, l.error),
     'poll[ ._-]?interval|max[ ._-]?poll|CommitFailed', 'i')))"""
-# The change that cost a copy its commit: the first one between its two writings; one just outside only where there is none, as
-# clocks differ. A member that was evicted writes on until it notices, so its partition may be written by both meanwhile.
-_MATCHED = f"""
-CREATE OR REPLACE TEMP TABLE turned AS
-WITH fits AS (
-    SELECT r.entry, t.kind, t.log_offset, t.partition, t.at_ms, t.last_commit_ms, CASE
-        WHEN t.kind = 'evicted' AND r.first_ms <= t.back_ms + {SKEW_MS} THEN 0
-        WHEN t.at_ms BETWEEN r.first_ms AND r.timestamp_ms THEN 1
-        WHEN t.at_ms >= r.first_ms - {SKEW_MS} THEN 2 END AS rank
-    FROM reread r JOIN turnovers t ON t.partition = r.partition AND r."offset" >= t.committed_offset
-    WHERE r.timestamp_ms >= t.at_ms - {SKEW_MS})
-SELECT * FROM fits WHERE rank IS NOT NULL
-QUALIFY row_number() OVER (PARTITION BY entry ORDER BY rank, log_offset) = 1
-"""
-# Processing that went on while nothing was committed any more: first copies over a time in which the group had committed
-# several times before.
-_STUCK = f"""
-CREATE OR REPLACE TEMP TABLE stuck AS
-WITH gaps AS (
-    SELECT quantile_cont(gap, 0.5) AS usual_ms, count(*) AS gaps FROM (
-        SELECT at_ms - lag(at_ms) OVER (ORDER BY at_ms) AS gap FROM (SELECT DISTINCT at_ms FROM moves WHERE NOT removed))
-    WHERE gap > 0),
-spans AS (
-    SELECT t.log_offset, t.partition, any_value(t.kind) AS kind, min(t.at_ms) AS at_ms, min(r.first_ms) AS from_ms,
-           max(r.first_ms) AS to_ms, count(DISTINCT r.first_ms) AS writings
-    FROM turned t JOIN reread r USING (entry) WHERE r.first_ms <= t.at_ms + {SKEW_MS} GROUP BY t.log_offset, t.partition)
-SELECT s.*, g.usual_ms, s.writings >= 5 AND s.kind IN ('emptied', 'moved', 'either')
-       AND s.to_ms - s.from_ms >= greatest(3000, 5 * coalesce(g.usual_ms, 1000)) AS long
-FROM spans s CROSS JOIN gaps g
-"""
-_NONE = """
-CREATE OR REPLACE TEMP TABLE turned (entry BIGINT, kind VARCHAR, log_offset BIGINT, partition INTEGER, at_ms BIGINT,
-    last_commit_ms BIGINT, rank INTEGER);
-CREATE OR REPLACE TEMP TABLE stuck (log_offset BIGINT, partition INTEGER, kind VARCHAR, at_ms BIGINT, from_ms BIGINT,
-    to_ms BIGINT, writings BIGINT, usual_ms DOUBLE, long BOOLEAN)
-"""
 
 
-def create_turnovers(case: Case) -> None:
-    """Creates ``turned`` (copy -> the change that cost its commit: kind evicted, lost, emptied, moved, either) and ``stuck``.
+def create_turnovers(case: Case, work: str) -> None:
+    """Creates ``turnovers``: a row for each change of the group and partition that a member lost by it.
 
-    ``stuck``: a change and partition -> from_ms, to_ms (first copies without a commit), usual_ms (between commits before),
-    long (whether that is far beyond what is usual).
+    Columns: ``log_offset``, ``at_ms``, ``partition``, ``committed_offset`` (of the partition, then), ``last_commit_ms``,
+    ``back_ms`` and ``kind``, one of evicted, lost, idled, emptied, moved, either.
+
+    Args:
+        case: with the tables of the group's history.
+        work: a table of what was written: ``partition`` of the source, and when (``first_ms``). Partitions that it does not
+            name are not looked at.
     """
-    case.con.execute(_NONE)
-    if not case.entries or not case.has("commit_history"):
-        return
     session = broker_setting(case.evidence, "group.consumer.session.timeout.ms") or "NULL"
-    case.con.execute(_CHANGES.format(session=session if session.isdigit() else "NULL"))
+    case.con.execute(_CHANGES.format(work=work, session=session if session.isdigit() else "NULL"))
     timed = _EVICTED.format(slack=_SLACK_MS)
     evicted = _EVICTED_BY_LOG.format(timed=timed) if case.has("service_log") else timed
     case.con.execute(_KINDS.format(evicted=evicted, silent=_SILENT, idled=_IDLED))
-    case.con.execute(_MATCHED)
-    case.con.execute(_STUCK)
