@@ -165,6 +165,8 @@ def without_history(case: Case) -> bool:
     """Whether less arrived than is gone of the source, and no history says if the group had read it."""
     if case.has("commit_history") or not case.has("offsets") or not case.has("committed"):
         return False
+    if case.numbers.get("lost_offsets"):  # the commits themselves say more
+        return False
     arrived = _arrived(case)
     gone = case.rows("SELECT coalesce(sum(log_start_offset), 0)::BIGINT AS n FROM offsets WHERE topic = source_topic()")
     return arrived is not None and arrived < int(gone[0]["n"])
