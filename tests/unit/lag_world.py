@@ -10,8 +10,9 @@ import pyarrow as pa
 from tests.unit.builder import COMMITTED, CONFIGS, NOW, NOW_MS, OFFSETS, OPEN, RECORDS, SCAN
 from workbench.evidence import Evidence
 from workbench.problems.lag.past import EXPIRY
+from workbench.problems.lag.unbegun import UNBEGUN
 from workbench.problems.scope import Scope
-from workbench.sources.commits import COMMITS, GENERATIONS
+from workbench.sources.commits import COMMITS, GENERATIONS, MEMBERS
 from workbench.sources.groups import GROUPS_SCHEMA, MEMBERS_SCHEMA
 from workbench.sources.heads import HEADS_SCHEMA
 from workbench.sources.history import SAMPLES
@@ -42,6 +43,11 @@ class Group:
         self.without: set[str] = set()
         self.rows: dict[str, list[tuple[Any, ...]]] = {}
         self.generations: list[tuple[float, int]] = [(-3600.0, 1)]  # (seconds of the window, members)
+        self.unbegun: dict[
+            int, tuple[int, float]
+        ] = {}  # partition -> first offset since its reader came, and when that was
+        self.session_ms = 4_000
+        self.left = 0  # members that each generation after the first had lost
         self.commit_times: list[float] = [float(at) for at in range(WINDOW + 1)]
         self.heads: dict[int, int] = {}  # partition -> age of the next record in ms, where it is not that of the curve
         self.open: list[tuple[Any, ...]] = []
@@ -76,7 +82,8 @@ class Group:
         rows: dict[str, tuple[pa.Schema, list[tuple[Any, ...]]]] = {
             "groups": (GROUPS_SCHEMA, [("g", self.state, "classic", "range", 1, len(self.members))]),
             "members": (MEMBERS_SCHEMA, self._members()),
-            "committed": (COMMITTED, [("g", "in", part, self.committed(part), None, "") for part in parts]),
+            "committed": (COMMITTED, [("g", "in", p, self.committed(p), None, "") for p in parts if p not in self.unbegun]),
+            "unbegun": (UNBEGUN, [("g", "in", p, at, self.at(since)) for p, (at, since) in self.unbegun.items()]),
             "offsets": (OFFSETS, [self._offsets(part) for part in parts]),
             "cutoffs": (OFFSETS_AT_SCHEMA, [("in", part, self.end(part)) for part in parts]),
             "heads": (HEADS_SCHEMA, [self._head(part) for part in behind]),
@@ -86,6 +93,7 @@ class Group:
             "samples": (SAMPLES, self._samples()),
             "commit_history": (COMMITS, self._commits()),
             "generations": (GENERATIONS, self._generations()),
+            "group_members": (MEMBERS, self._held()),
         }  # fmt: skip
         tables = {name: table_of(schema, found) for name, (schema, found) in rows.items() if name not in self.without}
         if self.open:
@@ -141,8 +149,21 @@ class Group:
 
     def _generations(self) -> list[tuple[Any, ...]]:
         return [
-            (n - 1000, self.at(at), "g", n, "range", members, members, 0, False)
+            (n - 1000, self.at(at), "g", n, "range", members, members, self.left if n else 0, False)
             for n, (at, members) in enumerate(self.generations)
+        ]
+
+    def _held(self) -> list[tuple[Any, ...]]:
+        known = {
+            "session_timeout_ms": self.session_ms,
+            "member_id": "m",
+            "group": "g",
+            "topic": "in",
+            "partitions": [0],
+        }
+        return [
+            tuple({**known, "log_offset": n - 1000, "at_ms": self.at(at)}.get(name) for name in MEMBERS.names)
+            for n, (at, _) in enumerate(self.generations)
         ]
 
     def record(self, part: int, offset: int, **more: Any) -> None:

@@ -256,6 +256,48 @@ def test_generation_after_generation():
     assert "lag-rebalance-storm" in found(group)[0].ruled_out
 
 
+def dying(*others, session_ms=4_000):
+    """The last partition stands at 60, and every eight seconds the reader that has just come is gone; so little is done."""
+    group = Group(*((line(20, 100), read) for read in others), (line(20, 60), line(0, 60)))
+    group.generations = [(-3600.0, 1), *((float(at), 1) for at in range(8, 60, 8))]
+    group.commit_times = [0.0, *(float(at + 1) for at in range(8, 60, 8))]
+    group.left, group.session_ms = 1, session_ms
+    return group
+
+
+def test_one_partition_that_brings_reader_after_reader_down():
+    report, codes = found(dying(line(1, 90), line(1, 90)))
+    assert codes == {"lag-poison-pill": "confirmed"}
+    assert report.causes["lag-poison-pill"] == 3
+    assert "stands at 60" in report.findings[0].summary
+
+
+def test_a_partition_that_may_have_waited_for_its_turn_is_only_suspected_of_that():
+    _, codes = found(dying(line(1, 90)))
+    assert codes == {"lag-poison-pill": "suspected", "lag-rebalance-storm": "confirmed"}
+
+
+def test_readers_that_leave_in_order_are_a_storm():
+    _, codes = found(dying(line(1, 90), line(1, 90), session_ms=60_000))
+    assert "lag-rebalance-storm" in codes
+    assert "lag-poison-pill" not in codes
+
+
+def test_a_partition_that_others_of_its_reader_overtake_again_and_again_does_not_wait_for_its_turn():
+    group = Group(*((line(12), line(10)) for _ in range(2)), (line(10, 80), lambda at: min(100, 80 + 10 * at)))
+    assert found(group)[1].get("lag-paused") == "suspected"
+
+
+def test_a_partition_without_a_commit_stands_since_its_reader_came():
+    group = stuck()
+    group.unbegun = {3: (100, 2.0)}
+    for offset in range(60, 160):
+        group.record(3, offset, decoded=offset != 100)
+    report, codes = found(group)
+    assert codes == {"lag-poison-pill": "confirmed"}
+    assert "no-commit" in {note.code for note in report.notes}
+
+
 def loaded(age_ms=30 * 86_400_000):
     """The next records are a month old, and came behind one of forty seconds ago."""
     group = Group((lambda at: 100 + at if at < 20 else 3_000, line(5, 100)))

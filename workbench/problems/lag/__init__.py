@@ -78,8 +78,9 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
     Returns:
         Evidence with tables ``groups``, ``members``, ``committed``, ``offsets``, ``cutoffs`` (the first offset younger than
         the expected latency), ``heads`` (the first record that is not committed past), ``topics``, ``configs``,
-        ``samples`` (commit and log end at past moments), ``commit_history``, ``generations``, ``group_members``,
-        ``expiry`` (how far retention will have come), and of what waits ``records``, ``batches``, ``scan``.
+        ``samples`` (commit and log end at past moments), ``unbegun`` (partitions that are overdue for a first commit),
+        ``commit_history``, ``generations``, ``group_members``, ``expiry`` (how far retention will have come), and of what
+        waits ``records``, ``batches``, ``scan``.
 
     Raises:
         UsageError: no group is named.
@@ -111,7 +112,8 @@ def examine(evidence: Evidence) -> Examination:
     con = evidence.connect(memory_limit=standing.MEMORY_LIMIT)
     index, group = _index(evidence), evidence.facts["group"]
     seen = grouped(rows_of(evidence, "committed"), "group")
-    report = _examined(con, evidence, index, situation(evidence, index, seen.get(group, ())))
+    commits = (*seen.get(group, ()), *rows_of(evidence, "unbegun"))
+    report = _examined(con, evidence, index, situation(evidence, index, commits))
     return Examination(report, con, _ROWS, evidence)
 
 

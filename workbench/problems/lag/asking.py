@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.evidence import Evidence
 from workbench.problems.draft import OWN_GROUPS, Draft, Progress, silent
 from workbench.problems.lag.partitions import waits
-from workbench.problems.lag.past import read_expiry, read_past
+from workbench.problems.lag.past import read_expiry, read_history, read_past
+from workbench.problems.lag.unbegun import read_unbegun
 from workbench.problems.lag.waiting import read_waiting
 from workbench.sources.logs import read_service_log
 
@@ -33,10 +34,12 @@ def collect_group(sources: Sources, scope: Scope, work_dir: Path, progress: Prog
     """
     say = progress or silent
     draft, commits, now_ms = _standing_now(sources, scope, [str(scope.group)], say)
+    say("reading the group's history")
+    past = read_history(sources, scope, draft)
+    commits = [*commits, *read_unbegun(sources, scope, draft, past, commits)]
     _read_ends(sources, scope, draft, commits, now_ms, all_heads=True)
     _read_topics(sources, scope, draft)
-    say("reading the group's history")
-    read_past(sources, scope, draft, now_ms)
+    read_past(sources, scope, draft, commits, past)
     read_expiry(sources, scope, draft, now_ms)
     if scope.service_log:
         found = read_service_log(scope.service_log)

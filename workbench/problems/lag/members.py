@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from workbench.problems.lag.crashes import crash_loop, perhaps_crashes
 from workbench.problems.lag.rhythm import rhythm
 from workbench.problems.lag.situation import GONE, JUST_LEFT_MS
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
@@ -120,15 +121,16 @@ def rebalance_storm(case: Case) -> Ruling:
 
     Confirmed where the group's history shows at least three generations since it is behind, and of what was to be done
     since then less than half is done. A partition that stands alone while others move is not claimed. Ruled out where the
-    group keeps its generation, or gets most of it done.
+    group keeps its generation, gets most of it done, or its members die of one and the same record (lag-poison-pill).
     """
-    if not case.count("storm"):
+    if not case.count("storm") or crash_loop(case):
         return RULED_OUT
-    group = case.facts["group"]
+    group, perhaps = case.facts["group"], perhaps_crashes(case)
+    other = "" if perhaps is None else f" AND entry <> {perhaps[0]}"
     since = case.rows("SELECT min(behind_since_ms) AS since FROM entries")[0]["since"]
     count = _habits(case).rebalances(since, case.numbers["collected_ms"])
     return Ruling(
-        claims=(Claim("confirmed", "storm AND NOT (stands AND others_move)"),),
+        claims=(Claim("confirmed", f"storm AND NOT (stands AND others_move){other}"),),
         summary=f"Group {group} went through {count:,} generations since it is behind, and commits little in between.",
         subject={"group": group},
         tables=("generations", "samples"),

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from workbench.errors import SourceError
 from workbench.problems.lag.partitions import EARLIEST_MS, FUTURE_MS
+from workbench.problems.standing import epoch_ms
 from workbench.sources.commits import commit_history
 from workbench.sources.history import Sample, committed_at, moments, sampled, samples_table, scraped
 from workbench.tables import table_of
@@ -35,18 +36,33 @@ EXPIRY = pa.schema(
 )
 
 
-def read_past(sources: Sources, scope: Scope, draft: Draft, now_ms: int) -> None:
-    """Adds ``commit_history``, ``generations``, ``group_members`` and ``samples``, or says why they are missing.
+def read_history(sources: Sources, scope: Scope, draft: Draft) -> History | None:
+    """The group's history; None where it cannot be read, and ``draft.missing`` says why.
 
-    Reads: Fetch on the group's partition of ``__consumer_offsets``, ListOffsets (by timestamp); where that may not be
-    read, Prometheus.
+    Reads: Fetch on the group's partition of ``__consumer_offsets``.
     """
-    group, found = str(scope.group), None
     try:
-        found = commit_history(sources.cluster.client_settings(), group)
+        return commit_history(sources.cluster.client_settings(), str(scope.group))
     except SourceError as error:
         draft.missing["commit_history"] = str(error).rstrip(".")
-    rows = _rows(draft, "committed")
+        return None
+
+
+def read_past(
+    sources: Sources, scope: Scope, draft: Draft, rows: Sequence[Mapping[str, Any]], found: History | None
+) -> None:
+    """Adds ``commit_history``, ``generations``, ``group_members`` and ``samples``, or says why they are missing.
+
+    Args:
+        sources: where to read.
+        scope: the group, and the window.
+        draft: gets the tables.
+        rows: the group's commits, and of partitions without any what stands in their place.
+        found: the group's history, where it could be read.
+
+    Reads: ListOffsets (by timestamp); where there is no history, Prometheus.
+    """
+    now_ms = epoch_ms(draft.facts["collected_at"])
     if found is not None:
         _keep(draft, found)
         since = _since(scope, now_ms, found)
@@ -114,7 +130,10 @@ def _known_commits(draft: Draft, found: History, rows: Sequence[Mapping[str, Any
     ids = {row["topic"]: row["topic_id"] for row in _rows(draft, "topics")}
     made = committed_at(found.tables["commit_history"].to_pylist(), ids)
     places = {(row["topic"], row["partition"]) for row in rows}
-    return {place: made.get(place, []) for place in places}
+    begun = [(row["topic"], row["partition"], row) for row in rows if "joined_ms" in row]
+    return {place: made.get(place, []) for place in places} | {
+        (topic, part): [(row["joined_ms"], row["committed_offset"])] for topic, part, row in begun
+    }
 
 
 def _present(rows: Iterable[Mapping[str, Any]], now_ms: int, made: Mapping[Place, list[Any]]) -> dict[Place, list[Any]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workbench.evidence import Evidence
 from workbench.problems.lag.partitions import Index, Standing, rows_of, standings
-from workbench.problems.lag.rhythm import LATE, Rhythm, rhythm
+from workbench.problems.lag.rhythm import LATE, SAME_MOMENT_MS, Rhythm, rhythm
 from workbench.problems.lag.trends import NOTHING, Motion, motion, points_of
 from workbench.sources.history import committed_at
 
@@ -36,6 +37,7 @@ class Situation:
         alive: whether it has members, or had some until a moment ago; None: not known.
         excuses: place -> (note code, why it is not lagging).
         owners: place -> the member that it is assigned to.
+        advances: place -> when its commits advanced.
         now_ms, latency_ms: when it was looked at, and what is late.
     """
 
@@ -46,6 +48,7 @@ class Situation:
     alive: bool | None = None
     excuses: Mapping[Place, tuple[str, str]] = field(default_factory=dict)
     owners: Mapping[Place, str] = field(default_factory=dict)
+    advances: Mapping[Place, Sequence[int]] = field(default_factory=dict)
     now_ms: int = 0
     latency_ms: float = 0.0
 
@@ -67,15 +70,33 @@ class Situation:
         return standing * 1000 > max(patience, MOSTLY * behind)
 
     def serves_in_turns(self, item: Standing) -> bool:
-        """Whether its reader works off what waits on another of its partitions: then this one waits for its turn."""
+        """Whether its reader works off what waits on another of its partitions: then this one waits for its turn.
+
+        One that advances several others again and again at the same moments does not take its partitions in turns.
+        """
         place = (item.topic, item.partition)
         mine = self.owners.get(place)
         advanced = max(self.motion(item).last_advance_ms or 0, item.head_ms or 0)
-        return any(
-            other.lagging and (self.motion(other).last_advance_ms or 0) > advanced and not self.stands(other)
+        others = [
+            other
             for other in self.seen
             if (other.topic, other.partition) != place and self.owners.get((other.topic, other.partition), mine) == mine
+        ]
+        busy = any(
+            other.lagging and (self.motion(other).last_advance_ms or 0) > advanced and not self.stands(other)
+            for other in others
         )
+        return busy and self._together(others, advanced) < OFTEN
+
+    def _together(self, others: Iterable[Standing], since_ms: int) -> int:
+        """At how many moments after one the commits of at least two of some partitions advanced."""
+        moments = Counter(
+            at // SAME_MOMENT_MS
+            for other in others
+            for at in self.advances.get((other.topic, other.partition), ())
+            if at > since_ms
+        )
+        return sum(1 for count in moments.values() if count > 1)
 
     def others_move(self, item: Standing) -> bool:
         """Whether another partition's commit moved after this one could have moved last."""
@@ -101,6 +122,7 @@ def situation(evidence: Evidence, index: Index, committed: Sequence[Mapping[str,
             for row in rows_of(evidence, "members")
             if row["group"] == group and row["topic"]
         },
+        advances=_advances(evidence),
         alive=_alive(evidence, group, habits, index.collected_ms),
         now_ms=index.collected_ms,
         latency_ms=latency_ms,
@@ -138,6 +160,17 @@ def _motions(
         for item in seen
         for place in [(item.topic, item.partition)]
     }
+
+
+def _advances(evidence: Evidence) -> dict[Place, list[int]]:
+    out: dict[Place, list[int]] = {}
+    at: dict[Place, int] = {}
+    for row in sorted(rows_of(evidence, "commit_history"), key=lambda row: row["log_offset"]):
+        place, offset = (row["topic"], row["partition"]), row["committed_offset"]
+        if offset is not None and offset > at.get(place, -1):
+            out.setdefault(place, []).append(row["at_ms"])
+        at[place] = -1 if offset is None else offset
+    return out
 
 
 def _excused(base: Situation, index: Index) -> Situation:

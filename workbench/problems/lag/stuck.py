@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from workbench.problems.lag.crashes import ALONE, RETRIED, crash_loop, perhaps_crashes
 from workbench.problems.lag.members import places
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
-from workbench.report import Severity
+from workbench.report import Severity, State
 
 NEAR = 500  # offsets: what clients take in one poll by default; a record that stops them is among these
-RETRIED = 2
 DECODED = 0.9  # of the other records: less, and the format is not one that is known here
 MANY = 3  # partitions that stand together, and they are more than half: no single record's doing
 
-# still: the commit does not move; stands: and its reader does not work off other partitions first.
+# still: the commit does not move; ALONE: and its reader does not work off other partitions first.
 _STILL = "still AND alive AND NOT leaderless AND NOT hanging"
-_ALONE = "stands AND alive AND NOT leaderless AND NOT hanging"
 
+# Those that stand for about as long as the one that stands the longest.
+_TOGETHER = "still AND standing_seconds >= 0.5 * (SELECT max(standing_seconds) FROM entries WHERE still)"
 # The first record that does not decode at or a little behind the committed offset of a partition that stands.
 _UNDECODED = f"""
 SELECT e.entry, min(r."offset") AS at FROM entries e JOIN records r ON r.topic = e.topic AND r.partition = e.partition
@@ -33,7 +35,7 @@ SELECT e.entry, arg_max(l."offset", l.n) AS at FROM entries e JOIN (
 WHERE {_STILL} AND l."offset" >= e.committed_offset AND l."offset" < e.committed_offset + {NEAR} GROUP BY e.entry
 """
 _REJOINED = f"""
-SELECT e.entry, e.committed_offset AS at FROM entries e WHERE {_ALONE} AND others_move AND NOT coalesce(storm, false) AND (
+SELECT e.entry, e.committed_offset AS at FROM entries e WHERE {ALONE} AND others_move AND NOT coalesce(storm, false) AND (
     SELECT count(*) FROM generations g WHERE NOT g.removed AND g.members > 0 AND g.at_ms > e.last_advance_ms) >= {RETRIED}
 """
 
@@ -44,29 +46,40 @@ def poison_pill(case: Case) -> Ruling:
 
     Confirmed where the record at the standing offset, or one within the next poll of 500, fails to decode while nine of
     ten others decode; where the service's log names one and the same record of it with errors at least twice; or where
-    members went and came again at least twice since the commit stands, while the others moved. Undecided where a
+    members went and came again at least twice since the commit stands, while the others moved. Where that kept the others
+    from getting on, too, it is confirmed for all of them if at least three members died (they were gone half a session
+    after the group's last commit, at least) and this partition alone did not move at all; suspected where it may have
+    waited for its turn each time. Undecided where a
     partition stands alone and none of that is at hand. Ruled out where no partition stands, or three and more stand
-    together and are more than half of those with a commit.
+    together for about as long and are more than half of those with a commit.
     """
     if not case.count(_STILL):
         return RULED_OUT
-    if case.count("still") >= MANY and 2 * case.count("still") > case.numbers["partitions"]:
+    together = case.count(_TOGETHER)
+    if together >= MANY and 2 * together > case.numbers["partitions"]:
         return RULED_OUT
-    found = _stopped_by(case)
+    found = _stopped_by(case) or crash_loop(case)
+    if not found and (perhaps := perhaps_crashes(case)):
+        return _of(case, {perhaps[0]: (perhaps[1], "may bring members down, which come again")}, "suspected")
     if not found:
-        if case.has("service_log") or not case.count(f"{_ALONE} AND others_move"):
+        if case.has("service_log") or not case.count(f"{ALONE} AND others_move"):
             return RULED_OUT
         return Ruling(
             undecided="a partition stands alone: traces or the service's log (--service-log) tell what it does"
         )
+    return _of(case, found, "confirmed")
+
+
+def _of(case: Case, found: Mapping[int, tuple[int, str]], state: State) -> Ruling:
     entries = ", ".join(str(entry) for entry in found)
     rows = case.rows(
-        f"SELECT entry, topic, partition, committed_offset, standing_seconds FROM entries WHERE entry IN ({entries})"
+        "SELECT entry, topic, partition, committed_offset, standing_seconds FROM entries"
+        f" WHERE entry IN ({entries}) ORDER BY still DESC, entry"
     )
     first = rows[0]
     at, why = found[first["entry"]]
     return Ruling(
-        claims=(Claim("confirmed", f"entry IN ({entries})"),),
+        claims=(Claim(state, f"entry IN ({entries})"),),
         summary=f"The commit of {first['topic']}-{first['partition']} stands at {first['committed_offset']:,} for "
         f"{first['standing_seconds']:,.0f} s while others move: the record at offset {at:,} {why}"
         + (f" ({len(rows):,} partitions stand like this)." if len(rows) > 1 else "."),
@@ -112,7 +125,7 @@ def paused(case: Case) -> Ruling:
     their reader has no backlog elsewhere that it could be busy with, and nothing else is found that stops them. Ruled out
     where no partition stands, or none moves.
     """
-    base = f"{_ALONE} AND coalesce(assigned, true)"
+    base = f"{ALONE} AND coalesce(assigned, true)"
     said = [row["entry"] for row in case.rows(_SAID_PAUSED)] if case.has("service_log") else []
     stopped = sorted({*_stopped_by(case), *_too_large(case)})
     alone = f"{base} AND others_move" + (f" AND entry NOT IN ({_listed(stopped)})" if stopped else "")

@@ -77,7 +77,7 @@ def _ranges(draft: Draft, scope: Scope) -> dict[str, list[PartitionRange]]:
     """Of each partition that is behind, what waits, and a little before it."""
     seen = {(row["topic"], row["partition"]): row for row in draft.tables["offsets"].to_pylist()}  # type: ignore[union-attr]
     out: dict[str, list[PartitionRange]] = {}
-    for row in draft.tables["committed"].to_pylist():  # type: ignore[union-attr]
+    for row in (row for name in ("committed", "unbegun") for row in draft.tables[name].to_pylist()):  # type: ignore[union-attr]
         place, at = (row["topic"], row["partition"]), row["committed_offset"]
         log = seen.get(place)
         if (

@@ -89,6 +89,9 @@ def _of_members(case: Case, now: Situation) -> list[Note]:
     assigned = {(row["topic"], row["partition"]) for row in members if row["topic"] is not None}
     if without := assigned - places:
         out.append(Note("no-commit", f"{_partitions(len(without))} are assigned and have no commit yet: lag unknown."))
+    if unbegun := rows_of(case.evidence, "unbegun"):
+        said = f"{_partitions(len(unbegun))} have no commit yet, though their readers are there"
+        out.append(Note("no-commit", f"{said}: what came since the group's members did counts as behind."))
     idle = {row["member_id"] for row in members if row["topic"] is None}
     if idle:
         out.append(Note("standby-members", f"{len(idle):,} members have no partition."))

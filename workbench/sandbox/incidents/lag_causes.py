@@ -157,6 +157,20 @@ def poison_pill_undecoded(scene: Scene) -> Truth:
     return _poison(scene, log=False, broken=True)
 
 
+@incident("lag-poison-pill-first", "lag", POISON)
+def poison_pill_first(scene: Scene) -> Truth:
+    """The first record of a partition is no JSON: the service never commits anything there."""
+    _several(scene, 3, 5)
+    stuck = scene.rng.randrange(scene.partitions)
+    begin(Member(scene.bootstrap, scene.group, scene.source, stop_at={stuck: 0}))
+    topics.wait_until(lambda: bool(topics.members(scene.bootstrap, scene.group)), "the reader joins")
+    _broken(scene, stuck)
+    send(scene.bootstrap, scene.source, scene.messages(100, 200))
+    begin(Sender(scene.bootstrap, scene.source, _each(scene, 10)))
+    time.sleep(9)
+    return truth_now(scene, POISON, {"lag-poison-pill": 1})
+
+
 @incident("lag-idle-members", "lag", IDLE)
 def idle_members(scene: Scene) -> Truth:
     """One member has nearly all partitions and cannot keep up, while another has next to nothing to do."""
