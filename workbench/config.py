@@ -136,9 +136,9 @@ class Config:
         return f"Config(profiles={sorted(self.profiles)}, integrations={sorted(self.integrations)}, path={self.path})"
 
     def reading(self) -> dict[str, Any]:
-        """What ``scope_from`` takes of the other tables: the user's own dialects, and the stores that can be named."""
+        """What ``scope_from`` takes of the rest: the user's own dialects, and the stores and clusters that can be named."""
         stores = {section: self.sections[section] for section in ("sql", "files") if section in self.sections}
-        return {"dialects": self.sections.get("dialects"), "stores": stores}
+        return {"dialects": self.sections.get("dialects"), "stores": stores, "profiles": self.profile}
 
     def profile(self, name: str = "") -> Profile:
         """A profile with its variables looked up.

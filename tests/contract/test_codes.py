@@ -1,4 +1,4 @@
-"""Codes are the same wherever they are written: rules, what is decided later, the doctor, the runbooks."""
+"""Codes are the same wherever they are written: rules, the doctor, the runbooks."""
 
 import re
 from pathlib import Path
@@ -7,12 +7,7 @@ from workbench.problems import checking
 from workbench.sources import doctor
 
 RULES = tuple(checking.rules())
-LATER = set(checking.decided_later())
-KNOWN = {rule.code for rule in RULES} | LATER | {"unexplained"}
-
-
-def test_a_code_is_decided_now_or_later_not_both():
-    assert not {rule.code for rule in RULES} & LATER
+KNOWN = {rule.code for rule in RULES} | {"unexplained"}
 
 
 def test_the_doctor_names_codes_that_exist():

@@ -15,7 +15,7 @@ from tests.contract.repository import PACKAGE, ROOT, direct_dependencies, import
 # Left to right: a room may import from its own column and those before it.
 COLUMNS = (
     ("_version", "errors", "encryption", "shelves", "tables"),
-    ("config", "evidence", "report", "sealing", "dialects", "stores"),
+    ("config", "evidence", "report", "sealing", "dialects", "stores", "remotes"),
     ("sources", "capture"),
     ("problems",),
     ("redrive", "services", "notebook", "plots", "runner"),

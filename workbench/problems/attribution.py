@@ -139,15 +139,13 @@ def unexplained_finding(
 
 
 def outcome_lists(
-    rulings: Mapping[Rule, Ruling], findings: Sequence[Finding], later: Mapping[str, str], *, open_entries: bool
+    rulings: Mapping[Rule, Ruling], findings: Sequence[Finding]
 ) -> tuple[tuple[str, ...], tuple[Undecided, ...]]:
     """Sorts the rules without a finding into ruled out and undecided.
 
     Args:
         rulings: this problem's rules with their rulings.
         findings: what was found.
-        later: catalogue codes whose evidence this check does not read -> what they need.
-        open_entries: whether anything is left that a later code could explain.
     """
     found = {finding.code for finding in findings}
     ruled_out, undecided = [], []
@@ -158,9 +156,4 @@ def outcome_lists(
             undecided.append(Undecided(item.code, ruling.undecided))
         else:
             ruled_out.append(item.code)
-    for code, needs in later.items():
-        if open_entries:
-            undecided.append(Undecided(code, needs))
-        else:
-            ruled_out.append(code)
     return tuple(sorted(ruled_out)), tuple(sorted(undecided, key=lambda item: item.code))

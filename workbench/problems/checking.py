@@ -42,11 +42,6 @@ def rules() -> dict[Rule, str]:
     return {item: name for name in PROBLEMS for item in problem(name).RULES}
 
 
-def decided_later() -> dict[str, str]:
-    """Codes that no rule decides yet, and what each needs."""
-    return {code: reason for name in PROBLEMS for code, reason in problem(name).LATER.items()}
-
-
 def examine(name: str, evidence: Evidence) -> Examination:
     """The examination of evidence."""
     found: Examination = problem(name).examine(evidence)

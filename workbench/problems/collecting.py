@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +33,14 @@ from workbench.capture.undecoded import undecoded
 from workbench.errors import AccessDenied, SourceError, UsageError
 from workbench.evidence import Evidence, Parquet
 from workbench.problems.draft import OWN_GROUPS, Draft, Progress, silent
+from workbench.problems.remotes import read_remotes
 from workbench.problems.stores import read_stores
+from workbench.sources import connect
 from workbench.sources.commits import commit_history
 from workbench.sources.logs import read_sent_log, read_service_log
 
 if TYPE_CHECKING:
+    from workbench.config import Profile
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
 
@@ -81,7 +85,24 @@ def collect_evidence(
         draft.missing["records"] = draft.missing.get(anchor, f"topic {anchor} cannot be read")
     if read is None and "records" in draft.tables:
         read_stores(scope, draft, work_dir, progress)
+        read_remotes(scope, draft, work_dir, progress, partial(_sinks_elsewhere, want=frozenset(want)))
     return Evidence(draft.tables, draft.facts, draft.missing)
+
+
+def _sinks_elsewhere(profile: Profile, scope: Scope, work_dir: Path, progress: Progress, want: frozenset[str]) -> Draft:
+    """What another cluster has of a scope that names its sinks alone.
+
+    Raises:
+        SourceError: it cannot be reached.
+        NotFound: a topic does not exist there.
+    """
+    draft = Draft(facts={**scope.facts(), "truncated": False})
+    with connect(profile) as sources:
+        readable = _readable(sources, scope.sinks, draft)
+        _read_cluster(sources, scope, readable, draft)
+        if readable:
+            _read_records(sources, scope, readable, draft, want=want, work_dir=work_dir, progress=progress)
+    return draft
 
 
 def _read_logs(scope: Scope, draft: Draft, progress: Progress) -> None:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from workbench.config import Integration, parse_duration, parse_when
+from workbench.config import Integration, Profile, parse_duration, parse_when
 from workbench.errors import UsageError
+from workbench.remotes import is_remote, profile_of
 from workbench.stores import Store, is_store, store_of
 
 ISOLATION_LEVELS = ("read_committed", "read_uncommitted")
@@ -52,6 +53,7 @@ class Scope:
         show_ids: do not hash ids that look like personal data.
         dialects: the user's own dead-letter dialects, as in ``[dialects.NAME]``.
         stores: the source and sinks that are no topics, by their names.
+        remotes: the clusters of sinks that are topics of another one, by the sinks' names.
         value_format, key_format: what records are written with: auto, json, avro, avro:FILE, protobuf, json-schema, text,
             integer, raw.
         formats: topic -> value format, and ``TOPIC:key`` -> key format, where a topic differs.
@@ -91,6 +93,7 @@ class Scope:
     show_ids: bool = False
     dialects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stores: Mapping[str, Store] = field(default_factory=dict)
+    remotes: Mapping[str, Profile] = field(default_factory=dict)
     value_format: str = "auto"
     key_format: str = "auto"
     formats: Mapping[str, str] = field(default_factory=dict)
@@ -100,13 +103,13 @@ class Scope:
         return self.formats.get(topic, self.value_format), self.formats.get(f"{topic}:key", self.key_format)
 
     def topics(self) -> tuple[str, ...]:
-        """All topics of the scope, the source first, each once."""
+        """All topics of the scope on its own cluster, the source first, each once."""
         named = (self.source, *self.sinks, *self.retry_topics, *self.dead_letters)
-        return tuple(topic for topic in dict.fromkeys(named) if topic and not is_store(topic))
+        return tuple(topic for topic in dict.fromkeys(named) if topic and _is_here(topic))
 
     def sink_topics(self) -> tuple[str, ...]:
-        """The sinks that are topics."""
-        return tuple(sink for sink in self.sinks if not is_store(sink))
+        """The sinks that are topics on the scope's own cluster."""
+        return tuple(sink for sink in self.sinks if _is_here(sink))
 
     def facts(self) -> dict[str, Any]:
         """The scope as JSON facts of the evidence; file names without their folders."""
@@ -134,6 +137,10 @@ class Scope:
         }
 
 
+def _is_here(name: str) -> bool:
+    return not is_store(name) and not is_remote(name)
+
+
 # Option names of the command line -> how their values become fields of Scope.
 _RENAMED = {"sink": "sinks", "retry_topic": "retry_topics", "topic": "topics_named"}
 _LISTS = frozenset({"sinks", "retry_topics", "dead_letters", "topics_named"})
@@ -156,15 +163,15 @@ def scope_from(integration: Integration | None = None, *, now: datetime | None =
     Args:
         integration: its topics, group and rules are the defaults.
         now: what relative times ("2h") are measured from.
-        **options: option names with underscores; "", 0, [], None and False mean not given. ``dialects`` and ``stores``
-            come from workbench.toml (``Config.reading``).
+        **options: option names with underscores; "", 0, [], None and False mean not given. ``dialects``, ``stores`` and
+            ``profiles`` come from workbench.toml (``Config.reading``).
 
     Raises:
         UsageError: an unknown option, or a value that does not fit.
         ConfigError: a store has no entry, or one that does not fit.
     """
     given = {name: value for name, value in options.items() if value not in ("", 0, [], (), {}, None, False)}
-    sections = given.pop("stores", {})
+    sections, profiles = given.pop("stores", {}), given.pop("profiles", None)
     for name in given:
         if name not in _KNOWN:
             near = difflib.get_close_matches(name, _KNOWN, 1)
@@ -173,7 +180,11 @@ def scope_from(integration: Integration | None = None, *, now: datetime | None =
     now = now or datetime.now(UTC)
     values = dict(_field(name, value, now) for name, value in merged.items())
     named = (values.get("source", ""), *values.get("sinks", ()))
-    scope = Scope(**values, stores={name: store_of(name, sections) for name in named if is_store(name)})
+    scope = Scope(
+        **values,
+        stores={name: store_of(name, sections) for name in named if is_store(name)},
+        remotes={name: profile_of(name, profiles) for name in values.get("sinks", ()) if is_remote(name)},
+    )
     _check(scope)
     return scope
 
@@ -293,6 +304,12 @@ def _check_format(name: str, option: str) -> None:
 
 def _check_stores(scope: Scope) -> None:
     """Refuses what only records have, of a source or sink that has none."""
+    for name in (scope.source, *scope.retry_topics, *scope.dead_letters):
+        if is_remote(name):
+            raise UsageError(
+                f"{name} is on another cluster, and only a sink may be.",
+                hint="Begin at the source's cluster: --profile.",
+            )
     for name in (*scope.retry_topics, *scope.dead_letters):
         if is_store(name):
             raise UsageError(f"{name} cannot hold retries or dead letters.", hint="Give it as --source or --sink.")

@@ -40,7 +40,6 @@ RULES: tuple[Rule, ...] = (
     queue.oversize_headers,
     context_missing,
 )
-LATER: dict[str, str] = {}
 
 
 def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progress | None = None) -> Evidence:
@@ -153,7 +152,7 @@ def _report(case: Case, rulings: dict[Rule, Ruling]) -> Report:
     nothing = attribution.Attribution({}, {}, {}, 0, 0, 0)
     findings = [found for item in rulings if (found := attribution.finding_of(item, rulings[item], nothing))]
     findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
-    ruled_out, undecided = attribution.outcome_lists(rulings, findings, LATER, open_entries=case.entries > 0)
+    ruled_out, undecided = attribution.outcome_lists(rulings, findings)
     doubts = (*standing.doubts(case), *undecided)
     return Report(
         problem=PROBLEM,

@@ -15,6 +15,7 @@ from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.content import content_mismatch
 from workbench.problems.duplicates import ledger
+from workbench.problems.duplicates.mirror import create_came_back, mirror_loop
 from workbench.problems.duplicates.outbox import out_of_order, published_twice
 from workbench.problems.duplicates.reprocessing import create_reread
 from workbench.problems.duplicates.rules import (
@@ -67,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     redrive,
     partitioner_change,
     read_uncommitted,
+    mirror_loop,
     content_mismatch,
     target_not_idempotent,
     published_twice,
@@ -78,11 +80,6 @@ OF_STORES = (published_twice, out_of_order, redrive, producer_retry, read_uncomm
 ALWAYS = (content_mismatch, out_of_order)
 
 WANT = frozenset({"aborted", "key", "origin", "value_hash"})
-
-# Causes whose evidence this check does not read, and what each needs.
-LATER = {
-    "duplicates-mirror-loop": "needs the second cluster",
-}
 
 PLACEMENT_SCHEMA = pa.schema(
     [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("fits", pa.list_(pa.string()))]
@@ -188,6 +185,7 @@ def examine(evidence: Evidence) -> Examination:
     counts = ledger.build(con, evidence)
     case = Case(con, evidence, counts, int(counts["extra_copies"] or 0))
     create_senders(con, case)
+    create_came_back(case)
     create_reread(case)
     rulings = {item: _rule_on(item, case) for item in RULES}
     settled = attribution.attribute(case, rulings)
@@ -206,9 +204,7 @@ def _report(case: Case, rulings: Mapping[Rule, Ruling], settled: Attribution) ->
         what, count = "extra copies", settled.unexplained
         findings.append(attribution.unexplained_finding(count, what, rulings, Severity.WARNING))
     findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
-    ruled_out, undecided = attribution.outcome_lists(
-        rulings, findings, LATER, open_entries=settled.confirmed < case.entries
-    )
+    ruled_out, undecided = attribution.outcome_lists(rulings, findings)
     doubts = standing.doubts(case)
     causes = {code: n for code, n in sorted(settled.counts.items()) if n}
     return Report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workbench.problems.duplicates import reprocessing
+from workbench.problems.duplicates.mirror import CAME_ROUND
 from workbench.problems.duplicates.senders import IDENTIFIED, RESTARTED, SAME_BATCH, SAME_PRODUCER
 from workbench.problems.rules import RULED_OUT, Case, Claim, Ruling, rule
 from workbench.report import Severity, State
@@ -107,7 +108,8 @@ def _pairs(case: Case) -> tuple[list[str], list[str], int]:
     )
 
 
-_OWN = f"NOT {REDRIVEN} AND NOT {_AFTER_ABORTED}"
+# What came round between two clusters is no resend.
+_OWN = f"NOT {REDRIVEN} AND NOT {_AFTER_ABORTED} AND NOT {CAME_ROUND}"
 
 
 @rule("duplicates-producer-retry", Severity.WARNING)

@@ -40,7 +40,6 @@ RULES: tuple[Rule, ...] = (
     dead_letter_missing,
     retention_tight,
 )
-LATER: Mapping[str, str] = {}
 
 
 def collect(
@@ -142,7 +141,7 @@ def _report(case: Case, reports: list[Report]) -> Report:
     settled = attribution.Attribution({}, {}, {}, 0, 0, 0)
     findings = [found for item in rulings if (found := attribution.finding_of(item, rulings[item], settled))]
     findings.sort(key=lambda found: (-found.severity, found.code))
-    ruled_out, undecided = attribution.outcome_lists(rulings, findings, LATER, open_entries=True)
+    ruled_out, undecided = attribution.outcome_lists(rulings, findings)
     own = verdict_of([found.severity.word for found in findings], undecided)
     return Report(
         problem=PROBLEM,

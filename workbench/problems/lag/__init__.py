@@ -53,8 +53,6 @@ RULES: tuple[Rule, ...] = (
     throughput_deficit,
     retention_risk,
 )
-LATER: Mapping[str, str] = {}
-
 _BEHIND = pa.schema(
     [("topic", pa.string()), ("partition", pa.int32()), ("committed_offset", pa.int64()), ("lag", pa.int64()),
      ("produced", pa.float64()), ("consumed", pa.float64())]
@@ -200,9 +198,7 @@ def _report(case: Case, rulings: dict[Rule, Ruling], settled: attribution.Attrib
     findings = [found for item in rulings if (found := attribution.finding_of(item, rulings[item], settled))]
     findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
     open_entries = settled.undetermined + settled.unexplained
-    ruled_out, undecided = attribution.outcome_lists(
-        rulings, findings, LATER, open_entries=settled.confirmed < case.entries
-    )
+    ruled_out, undecided = attribution.outcome_lists(rulings, findings)
     in_doubt = doubts(case, now, open_entries)
     worst = verdict_of([found.severity.word for found in findings], in_doubt)
     starting = (not now.seen or bool(now.excuses)) and not in_doubt

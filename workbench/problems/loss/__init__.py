@@ -15,9 +15,9 @@ from workbench.problems.loss.backdated import timestamp_retention
 from workbench.problems.loss.consumer import consumer_dropped
 from workbench.problems.loss.damaged import corrupt_record, is_damaged
 from workbench.problems.loss.entries import create_entries
-from workbench.problems.loss.later import LATER
 from workbench.problems.loss.leaders import acks_zero, leader_failover, unclean_election
 from workbench.problems.loss.lineage import create_lineage
+from workbench.problems.loss.mirror import is_mirrored, mirror_doubts, mirror_gap
 from workbench.problems.loss.offsets import (
     commit_before_processing,
     create_former,
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from workbench.sources import Sources
 
 PROBLEM = "loss"
-
 RULES: tuple[Rule, ...] = (
     retention_overtook,
     records_deleted,
@@ -87,12 +86,28 @@ RULES: tuple[Rule, ...] = (
     commit_before_processing,
     commit_past_unprocessed,
     shared_group,
+    mirror_gap,
     target_rejected,
     target_deleted,
     outbox_unpublished,
 )
 # What can be said of a source that is a table: its rows are handed over, or not.
 OF_STORES = (outbox_unpublished, corrupt_record)
+# What can be said where a mirror reads the source, which commits for no group.
+OF_MIRRORS = (
+    mirror_gap,
+    corrupt_record,
+    aborted_transaction,
+    hanging_transaction,
+    compacted,
+    error_ignored,
+    queue_full,
+    oversize,
+    rejected_timestamp,
+    acks_zero,
+    leader_failover,
+    min_isr_too_low,
+)
 
 # Optional columns that a capture for this problem holds beside coordinates, times and ids.
 WANT = frozenset({"aborted", "event", "key", "origin"})
@@ -183,6 +198,8 @@ def _case(con: duckdb.DuckDBPyConnection, evidence: Evidence, counts: dict[str, 
 def _rule_on(item: Rule, case: Case) -> Ruling:
     if is_store(case.facts["source"]) and item not in OF_STORES:
         return Ruling()
+    if is_mirrored(case.facts) and item not in OF_MIRRORS:
+        return Ruling()
     if (
         item.kind == "risk"
         or case.entries
@@ -199,7 +216,7 @@ def _rule_on(item: Rule, case: Case) -> Ruling:
 
 
 def _report(case: Case, rulings: dict[Rule, Ruling], settled: Attribution) -> Report:
-    group_known = standing.group_known(case)
+    group_known = standing.group_known(case) or is_mirrored(case.facts)
     findings = [found for item in rulings if (found := attribution.finding_of(item, rulings[item], settled))]
     # Without the group's commits a message without cause may simply wait; then nothing is called unexplained.
     unexplained = settled.unexplained if group_known else 0
@@ -207,10 +224,12 @@ def _report(case: Case, rulings: dict[Rule, Ruling], settled: Attribution) -> Re
     if unexplained:
         findings.append(attribution.unexplained_finding(unexplained, "lost messages", rulings))
     findings.sort(key=lambda found: (-found.severity, found.state, -found.count, found.code))
-    ruled_out, undecided = attribution.outcome_lists(
-        rulings, findings, LATER, open_entries=settled.confirmed < case.entries
+    ruled_out, undecided = attribution.outcome_lists(rulings, findings)
+    doubts = (
+        *standing.doubts(case),
+        *mirror_doubts(case),
+        *_own_doubts(case, unresolved=undetermined if not group_known else 0),
     )
-    doubts = (*standing.doubts(case), *_own_doubts(case, unresolved=undetermined if not group_known else 0))
     risks = {item.code for item in RULES if item.kind == "risk"}
     undecided_risks = [item for item in undecided if item.code in risks]
     causes = {code: n for code, n in sorted(settled.counts.items()) if n}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.evidence import Evidence
+from workbench.problems.loss.mirror import MIRRORED, is_mirrored
 from workbench.problems.standing import epoch_ms
 from workbench.problems.stores import store_facts
 
@@ -137,13 +138,19 @@ def _define_commits(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
             " WHERE topic = ? AND committed_offset IS NOT NULL",
             [evidence.facts["source"]],
         )
-        # A partition without a commit has not been committed past.
-        past = "coalesce(r.offset < (SELECT c.committed_offset FROM commits c WHERE c.partition = r.partition), false)"
+        past = _PAST
+    elif is_mirrored(evidence.facts):
+        con.execute(f"INSERT INTO commits {MIRRORED}")
+        past = _PAST
     elif (handed_over := _handed_over(evidence)) is not None:
         past = f"r.offset <= {handed_over}"
     else:
         past = "NULL::BOOLEAN"
     con.execute(f"CREATE OR REPLACE TEMP MACRO committed_past(r) AS {past}")
+
+
+# A partition without a commit has not been committed past.
+_PAST = "coalesce(r.offset < (SELECT c.committed_offset FROM commits c WHERE c.partition = r.partition), false)"
 
 
 def _handed_over(evidence: Evidence) -> int | None:
@@ -254,7 +261,8 @@ def _count(con: duckdb.DuckDBPyConnection, evidence: Evidence) -> dict[str, int 
     for disposition, n in con.execute("SELECT disposition, count(*) FROM messages GROUP BY disposition").fetchall():
         counts[disposition] += n
     ledger: dict[str, int | None] = {"sent": sum(counts.values()), **counts}
-    if "committed" not in evidence.tables and _handed_over(evidence) is None:
+    progress_known = "committed" in evidence.tables or is_mirrored(evidence.facts) or _handed_over(evidence) is not None
+    if not progress_known:
         ledger["waiting"] = None
     return ledger
 

@@ -24,8 +24,6 @@ PROBLEM = "message"
 
 # One message has an outcome, not causes: `check loss` names the cause of what is lost.
 RULES: tuple[Rule, ...] = ()
-LATER: dict[str, str] = {}
-
 _VERDICTS: dict[str, Verdict] = {
     "delivered": "ok", "filtered": "info", "in_flight": "info", "waiting": "info", "retrying": "info", "hidden": "info",
     "dead_lettered": "warning", "never_sent": "warning", "unverifiable": "undecided", "lost": "critical",

@@ -27,6 +27,7 @@ from workbench.sandbox.incidents import (  # noqa: F401 - planters register them
     loss_producer,
     loss_service,
     loss_transactions,
+    mirrors,
     outbox,
     several,
     target_tables,

@@ -105,17 +105,18 @@ class Scene:
     def truth(self, *, expects: Mapping[str, str], **more: Any) -> Truth:
         """The truth, once everything planted is due."""
         self.settle()
+        options = {
+            "source": self.source,
+            "sink": [self.sink],
+            "group": self.group,
+            "expected_latency": EXPECTED_LATENCY,
+            **self.options,
+        }
         return Truth(
             incident=self.incident,
             problem=self.problem,
             seed=self.seed,
-            options={
-                "source": self.source,
-                "sink": [self.sink],
-                "group": self.group,
-                "expected_latency": EXPECTED_LATENCY,
-                **self.options,
-            },
+            options={name: value for name, value in options.items() if value is not None},
             findings=dict(expects),
             clean=not expects,
             **more,
