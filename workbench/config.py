@@ -104,6 +104,7 @@ class Integration:
     retry_topics: tuple[str, ...] = ()
     dead_letters: tuple[str, ...] = ()
     group: str | None = None
+    through: tuple[str, ...] = ()
     id_from: str | None = None
     sink_id_from: str | None = None
     where: str | None = None
@@ -114,7 +115,7 @@ class Integration:
 
 _PROFILE_KEYS = frozenset(item.name for item in fields(Profile)) - {"name"}
 _INTEGRATION_KEYS = frozenset(item.name for item in fields(Integration)) - {"name"}
-_LISTS = ("sinks", "retry_topics", "dead_letters")
+_LISTS = ("sinks", "retry_topics", "dead_letters", "through")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from workbench.config import Config
 from workbench.errors import UsageError
 from workbench.evidence import Evidence
 from workbench.problems import checking, health
-from workbench.problems.health.parts import Part, problems_of
+from workbench.problems.health.parts import problems_of
 from workbench.problems.health.scopes import scopes_from
+from workbench.problems.parts import Part
 from workbench.problems.scope import Scope
 from workbench.report import Report
 from workbench.services.exports import junit_xml, metrics_text

@@ -39,6 +39,9 @@ class ScopeOptions:
     retry_topic: Annotated[Texts, typer.Option(help="Where messages wait for another try; repeatable.")] = None
     dead_letters: Annotated[Texts, typer.Option(help="A dead-letter topic; repeatable.")] = None
     group: Annotated[str | None, typer.Option(help="The consumer group between source and sink.")] = None
+    through: Annotated[
+        Texts, typer.Option(help="TOPIC:GROUP on the way to the sinks, read by that group; repeatable, in order.")
+    ] = None
     id_from: Annotated[
         str | None, typer.Option(help="auto, header:NAME, json:$.path, key or coordinates [default: auto].")
     ] = None

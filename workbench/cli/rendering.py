@@ -118,6 +118,9 @@ def _print(report: Report, console: Console) -> None:
 def _print_ledger(report: Report, console: Console) -> None:
     if "reports" in report.sections:
         console.print(_table("Checks, worst first", _CHECKS_HEADER, _checks(report)))
+    if "hops" in report.sections:
+        header, rows = _hops(report)
+        console.print(_table("Hops", header, rows, right=tuple(range(3, len(header) - 1))))
     console.print(_table("Ledger", ("", _UNITS.get(report.problem, "messages")), _ledger_rows(report), right=(1,)))
     causes = [(code, f"{count:,}") for code, count in report.causes.items() if count]
     if causes:
@@ -126,6 +129,28 @@ def _print_ledger(report: Report, console: Console) -> None:
         console.print(_table("Cause groups", _GROUP_HEADER, _cause_groups(groups), right=(0,)))
     if report.findings:
         console.print(_table("Findings", ("", "finding", "state", "count", "what"), _finding_rows(report), right=(3,)))
+
+
+_HOP_COUNTS = {
+    "loss": ("came", "passed", "waiting", "in_flight", "retrying", "dead_lettered", "lost"),
+    "duplicates": ("carried", "arose", "reprocessed"),
+}
+
+
+def _hops(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of a route's hops."""
+    names = _HOP_COUNTS[report.problem]
+    rows = [
+        (
+            SIGNS[hop["verdict"]][0],
+            f"{hop['topic']} -> {', '.join(hop['into'])}",
+            hop["group"] or "",
+            *(f"{hop[name]:,}" for name in names),
+            ", ".join(hop["causes"]),
+        )
+        for hop in report.sections["hops"]
+    ]
+    return ("", "hop", "group", *(name.replace("_", " ") for name in names), "causes"), rows
 
 
 _CHECKS_HEADER = ("", "integration", "check", "verdict", "what")
@@ -192,6 +217,10 @@ def markdown_lines(report: Report) -> list[str]:
     if "reports" in report.sections:
         lines += ["", "| " + " | ".join(_CHECKS_HEADER) + " |", "|---|---|---|---|---|"]
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in _checks(report)]
+    if "hops" in report.sections:
+        header, hops = _hops(report)
+        lines += ["", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in hops]
     if report.findings:
         lines += ["", "| | finding | state | count | what |", "|---|---|---|--:|---|"]
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in _finding_rows(report)]

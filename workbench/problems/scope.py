@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from workbench.config import Integration, Profile, parse_duration, parse_when
 from workbench.errors import UsageError
+from workbench.problems.hops.route import places_of
 from workbench.remotes import is_remote, profile_of
 from workbench.stores import Store, is_store, store_of
 
@@ -31,6 +32,7 @@ class Scope:
         retry_topics: where a message waits for another try.
         dead_letters: where it goes when it cannot be processed.
         group: the consumer group between source and sink; None is "not given".
+        through: ``TOPIC:GROUP`` of each topic on the way to the sinks, in order; ``group`` then is the source's reader.
         id_from: how a record's message id is found: auto, header:NAME, json:$.path, key, coordinates.
         sink_id_from: the same for sinks, retry topics and dead letters.
         since, until: the window of source timestamps that are due, UTC; None is open.
@@ -65,6 +67,7 @@ class Scope:
     retry_topics: tuple[str, ...] = ()
     dead_letters: tuple[str, ...] = ()
     group: str | None = None
+    through: tuple[str, ...] = ()
     id_from: str = "auto"
     sink_id_from: str | None = None
     since: datetime | None = None
@@ -120,6 +123,7 @@ class Scope:
             "retry_topics": list(self.retry_topics),
             "dead_letters": list(self.dead_letters),
             "group": self.group,
+            **({"through": list(self.through)} if self.through else {}),
             "since": _iso(self.since),
             "until": _iso(self.until),
             "expected_latency_seconds": self.expected_latency_seconds,
@@ -143,7 +147,7 @@ def _is_here(name: str) -> bool:
 
 # Option names of the command line -> how their values become fields of Scope.
 _RENAMED = {"sink": "sinks", "retry_topic": "retry_topics", "topic": "topics_named"}
-_LISTS = frozenset({"sinks", "retry_topics", "dead_letters", "topics_named"})
+_LISTS = frozenset({"sinks", "retry_topics", "dead_letters", "topics_named", "through"})
 _DURATIONS = {"expected_latency": "expected_latency_seconds", "horizon": "horizon_seconds"}
 _SETTINGS = frozenset({"producer_config", "consumer_config"})
 _FILES = frozenset({"sent_log", "service_log"})
@@ -196,6 +200,7 @@ def _from_integration(integration: Integration) -> dict[str, Any]:
         "retry_topics": integration.retry_topics,
         "dead_letters": integration.dead_letters,
         "group": integration.group,
+        "through": integration.through,
         "id_from": integration.id_from,
         "sink_id_from": integration.sink_id_from,
         "where": integration.where,
@@ -284,7 +289,13 @@ def _check(scope: Scope) -> None:
     for topic, name in scope.formats.items():
         _check_format(name, f"formats.{topic}")
     roles: dict[str, str] = {}
-    named = (("source", (scope.source,)), ("sink", scope.sinks), ("retry-topic", scope.retry_topics))
+    stops = tuple(topic for topic, _ in places_of(scope.through))
+    named = (
+        ("source", (scope.source,)),
+        ("through", stops),
+        ("sink", scope.sinks),
+        ("retry-topic", scope.retry_topics),
+    )
     for role, topics in (*named, ("dead-letters", scope.dead_letters)):
         for topic in filter(None, topics):
             if roles.setdefault(topic, role) != role:

@@ -23,6 +23,7 @@ from workbench.errors import UsageError, WorkbenchError
 from workbench.evidence import Evidence
 from workbench.problems import checking
 from workbench.problems.examination import Examination
+from workbench.problems.hops.route import is_route
 from workbench.problems.scope import scope_from
 from workbench.report import Severity
 from workbench.sandbox.incidents import INCIDENTS, Incident, Truth, require
@@ -131,7 +132,12 @@ class Table:
 
 def _sent(examination: Examination) -> set[str]:
     """The ids that records or a sent log hold."""
-    found = examination.con.execute("SELECT message_id FROM records UNION SELECT message_id FROM sent").fetchall()
+    told = (
+        "h0_records"
+        if is_route(examination.evidence.facts)
+        else "(SELECT message_id FROM records UNION SELECT message_id FROM sent)"
+    )
+    found = examination.con.execute(f"SELECT message_id FROM {told}").fetchall()
     return {row[0] for row in found}
 
 

@@ -36,6 +36,7 @@ from workbench.problems.duplicates.rules import (
 from workbench.problems.duplicates.senders import create_senders
 from workbench.problems.duplicates.targets import target_not_idempotent
 from workbench.problems.examination import Examination, verdict_of
+from workbench.problems.hops.route import is_route
 from workbench.problems.macros import define_macros
 from workbench.problems.partitioners import fits
 from workbench.problems.places import create_places
@@ -117,8 +118,11 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
         Metadata, DescribeConfigs, ListOffsets, OffsetFetch, DescribeGroups, Fetch.
     """
     from workbench.problems.collecting import collect_evidence  # clients load only where something is read
+    from workbench.problems.hops.collecting import collect_route
 
     require_source(scope)
+    if scope.through:
+        return collect_route(collect, PROBLEM, sources, scope, work_dir=work_dir, progress=progress)
     want = WANT | ({"business_key"} if scope.business_key else set()) | ({"compare"} if scope.compare else set())
     topics = tuple(topic for topic in scope.topics() if topic not in scope.retry_topics)
     narrowed = replace(scope, retry_topics=())
@@ -176,6 +180,10 @@ def diagnose(evidence: Evidence) -> Report:
 
 def examine(evidence: Evidence) -> Examination:
     """``diagnose`` with the ledger's rows at hand."""
+    if is_route(evidence.facts):
+        from workbench.problems.hops.examining import examine_route
+
+        return examine_route(PROBLEM, evidence, examine)
     con = evidence.connect(memory_limit=standing.MEMORY_LIMIT)
     if "records" not in evidence.tables:
         return Examination(standing.nothing_read(PROBLEM, ledger.LEDGER, evidence), con, standing.NO_ROWS, evidence)

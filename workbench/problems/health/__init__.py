@@ -12,7 +12,7 @@ from workbench.errors import NotFound, SourceError, UsageError
 from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.examination import Examination, verdict_of
-from workbench.problems.health.parts import collect_parts, judged, parts_of
+from workbench.problems.health.parts import collect_parts, judged
 from workbench.problems.health.risks import (
     brokers,
     dead_letter_missing,
@@ -22,6 +22,7 @@ from workbench.problems.health.risks import (
     under_replicated,
     weak_acknowledgement,
 )
+from workbench.problems.parts import parts_of
 from workbench.problems.rules import Case, Rule
 from workbench.report import VERDICT_ORDER, Note, Report, Undecided, worst
 

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.errors import SourceError, UsageError
 from workbench.evidence import Evidence
 from workbench.problems import checking
+from workbench.problems.parts import Part
 from workbench.report import Report, Undecided
 
 if TYPE_CHECKING:
     from workbench.problems.draft import Draft, Progress
     from workbench.problems.scope import Scope
     from workbench.sources import Sources
-
-
-@dataclass(frozen=True)
-class Part:
-    """One check of one integration.
-
-    Attributes:
-        key: what its tables' names begin with, in the health report's evidence.
-        integration: its name; "" where topics were named instead.
-        problem: loss, duplicates, lag or dlq.
-        evidence: its own; empty where it could not be collected.
-        error: why it could not be, else None.
-    """
-
-    key: str
-    integration: str
-    problem: str
-    evidence: Evidence
-    error: str | None = None
-
-    def to_fact(self) -> dict[str, Any]:
-        """What the health report's facts hold of it; its tables lie beside."""
-        return {
-            "key": self.key,
-            "integration": self.integration,
-            "problem": self.problem,
-            "facts": dict(self.evidence.facts),
-            "missing": dict(self.evidence.missing),
-            "error": self.error,
-        }
 
 
 def problems_of(scope: Scope) -> tuple[str, ...]:
@@ -72,28 +43,6 @@ def collect_parts(
         draft.tables |= {f"{part.key}_{table}": rows for table, rows in found.tables.items()}
         made.append(part.to_fact())
     draft.facts["parts"] = made
-
-
-def parts_of(evidence: Evidence) -> list[Part]:
-    """The parts that a health report's evidence holds."""
-    return [
-        Part(
-            fact["key"],
-            fact["integration"],
-            fact["problem"],
-            Evidence(
-                {
-                    name.removeprefix(f"{fact['key']}_"): table
-                    for name, table in evidence.tables.items()
-                    if name.startswith(f"{fact['key']}_")
-                },
-                fact["facts"],
-                fact["missing"],
-            ),
-            fact["error"],
-        )
-        for fact in evidence.facts["parts"]
-    ]
 
 
 def judged(part: Part) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workbench.problems.health.parts import parts_of
+from workbench.problems.parts import parts_of
 from workbench.problems.rules import RULED_OUT, Case, Ruling, rule
 from workbench.report import Severity
 

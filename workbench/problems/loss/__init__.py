@@ -10,6 +10,7 @@ from workbench.evidence import Evidence
 from workbench.problems import attribution, standing
 from workbench.problems.examination import Examination, verdict_of
 from workbench.problems.history import create_history
+from workbench.problems.hops.route import is_route
 from workbench.problems.loss import ledger
 from workbench.problems.loss.backdated import timestamp_retention
 from workbench.problems.loss.consumer import consumer_dropped
@@ -134,8 +135,11 @@ def collect(sources: Sources, scope: Scope, *, work_dir: Path, progress: Progres
         Metadata, DescribeConfigs, ListOffsets, OffsetFetch, DescribeGroups, Fetch, DescribeProducers, OffsetForLeaderEpoch.
     """
     from workbench.problems.collecting import collect_evidence  # clients load only where something is read
+    from workbench.problems.hops.collecting import collect_route
 
     require_source(scope)
+    if scope.through:
+        return collect_route(collect, PROBLEM, sources, scope, work_dir=work_dir, progress=progress)
     if not scope.sinks:
         raise UsageError(
             "Loss needs a sink to compare with.", hint="Add --sink TOPIC; `workbench discover` proposes one."
@@ -167,6 +171,10 @@ def diagnose(evidence: Evidence) -> Report:
 
 def examine(evidence: Evidence) -> Examination:
     """``diagnose`` with the ledger's rows at hand."""
+    if is_route(evidence.facts):
+        from workbench.problems.hops.examining import examine_route
+
+        return examine_route(PROBLEM, evidence, examine)
     con = evidence.connect(memory_limit=standing.MEMORY_LIMIT)
     if "records" not in evidence.tables:
         report = standing.nothing_read(PROBLEM, ("sent", *ledger.DISPOSITIONS), evidence)

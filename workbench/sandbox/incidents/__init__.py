@@ -18,6 +18,7 @@ from workbench.sandbox.incidents import (  # noqa: F401 - planters register them
     duplicates_service,
     duplicates_source,
     health,
+    hops,
     lag,
     lag_causes,
     loss_brokers,
