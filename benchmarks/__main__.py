@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
-from benchmarks import cases, fleet, letters, redriving, report, traffic
+from benchmarks import cases, fleet, groups, letters, redriving, report, traffic
 from benchmarks.cases import MILLION, Result
 from benchmarks.measure import Failed
 from workbench.sandbox import kafka
 from workbench.sandbox.incidents import topics
 
 T = TypeVar("T")
-CASES = ("capture", "dlq", "duplicates", "groups", "integration", "redrive", "startup")
+CASES = ("all-groups", "capture", "dlq", "duplicates", "groups", "integration", "redrive", "startup")
 
 
 def main() -> int:
@@ -62,6 +62,11 @@ def _measure(options: argparse.Namespace, took: dict[str, float]) -> list[Result
         results += _compared(took, "startup", lambda: cases.start_up(options.rounds * 3))
     if "groups" in asked:
         results += _compared(took, "groups", fleet.many_against_few)
+    if "all-groups" in asked:
+        with kafka.start(nodes=1) as broker:
+            results += _compared(
+                took, "all-groups", lambda: groups.all_groups_against_kafka(broker.bootstrap, options.rounds)
+            )
     if "integration" in asked:
         with kafka.start(nodes=1) as broker:
             results += _compared(took, "integration", lambda: _integration(broker.bootstrap, options))

@@ -41,7 +41,9 @@ def check_all_groups(
     with connect(profile) as sources:
         reports = lag.diagnose_all(lag.collect_all(sources, scope_from(**given)))
     if run.format == "json":
-        print(json.dumps(wrapped(reports), indent=2, allow_nan=False))
+        print(
+            json.dumps(wrapped(reports), allow_nan=False)
+        )  # without line breaks: of thousands of groups they cost seconds
     else:
         from workbench.cli import rendering
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from workbench.errors import SandboxError
 from workbench.sandbox.paths import cache_dir
-from workbench.sandbox.pinned import AGENT, PINNED, REGISTRY
+from workbench.sandbox.pinned import AGENT, PINNED, REGISTRY, TOOLS
 
 KAFKA_VERSION = "4.4.0"
 PARALLEL_DOWNLOADS = 6
@@ -63,6 +63,16 @@ def registry_archive(*, say: Callable[[str], None] | None = None) -> Path:
     """
     (archive,) = _jars(cache_dir() / "registry", REGISTRY, "Apicurio Registry: 1 archive, about 160 MB", say)
     return archive
+
+
+def kafka_tools(*, say: Callable[[str], None] | None = None) -> Path:
+    """Gives the jar of Kafka's command line tools, fetching it first where the cache has none; they run beside Kafka's jars.
+
+    Raises:
+        SandboxError: it differs from its checksum, or cannot be fetched.
+    """
+    (jar,) = _jars(cache_dir() / "kafka-tools", TOOLS, "Kafka's command line tools: 1 jar, about 2 MB", say)
+    return jar
 
 
 def _jars(folder: Path, pinned: Mapping[str, str], what: str, say: Callable[[str], None] | None) -> list[Path]:

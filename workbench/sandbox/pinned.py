@@ -12,6 +12,11 @@ AGENT: dict[str, str] = {
     "io.prometheus.jmx:jmx_prometheus_javaagent:1.0.1": "7d61f737fd661610ccc14aea79764faa1ea94a340cbc8f0029b3d2edea3d80c1",
 }
 
+# Kafka's own command line tools, which a comparison is made with.
+TOOLS: dict[str, str] = {
+    "org.apache.kafka:kafka-tools:4.4.0": "4eb9a7fbfd63badfd8d1a677aa2d54b47b2b2d442ff7d68fd223972afea1954c",
+}
+
 # A schema registry with Confluent's API: group, artifact, version, packaging, classifier.
 REGISTRY: dict[str, str] = {
     "io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all": "8bc6751c76d963734224b01d5e7f84ccb3cb61c87d3bd77c36c35f10a5cbed63",

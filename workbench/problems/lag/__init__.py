@@ -17,7 +17,7 @@ from workbench.problems.lag.brokers import broker, hanging_transaction
 from workbench.problems.lag.entries import entries_table
 from workbench.problems.lag.ledger import ledger, scanned
 from workbench.problems.lag.members import idle_members, no_members, rebalance_storm
-from workbench.problems.lag.partitions import Index, Row, grouped, rows_of
+from workbench.problems.lag.partitions import Index, Row, Slices, grouped, rows_of
 from workbench.problems.lag.rates import bulk_load, burst, hot_partition, slow_processing, throughput_deficit
 from workbench.problems.lag.retention import retention_risk
 from workbench.problems.lag.situation import Situation, situation
@@ -120,9 +120,9 @@ def diagnose_all(evidence: Evidence) -> tuple[Report, ...]:
     index, tables = _index(evidence), _tables_by_group(evidence)
     with evidence.connect(memory_limit=standing.MEMORY_LIMIT) as con:
         reports = [
-            _examined(con, one, index, situation(one, index, tables["committed"].get(group, ())))
+            _examined(con, one, index, situation(one, index, commits))
             for group in evidence.facts["groups"]
-            for one in [_narrowed(evidence, group, index, tables)]
+            for one, commits in [_narrowed(evidence, group, index, tables)]
         ]
     return tuple(sorted(reports, key=_rank))
 
@@ -135,20 +135,18 @@ def _index(evidence: Evidence) -> Index:
     return Index.of(evidence, standing.epoch_ms(evidence.facts["collected_at"]))
 
 
-def _tables_by_group(evidence: Evidence) -> dict[str, dict[str, list[Row]]]:
-    return {name: grouped(rows_of(evidence, name), "group") for name in ("groups", "members", "committed")}
+def _tables_by_group(evidence: Evidence) -> dict[str, Slices]:
+    return {name: Slices.by_group(evidence.table(name)) for name in ("groups", "members", "committed")}
 
 
-def _narrowed(evidence: Evidence, group: str, index: Index, tables: Mapping[str, Mapping[str, list[Row]]]) -> Evidence:
-    """One group's part of the evidence of all; the tables that rules query stay whole on the connection."""
-    mine = {name: by_group.get(group, []) for name, by_group in tables.items()}
-    mine["heads"] = index.heads_of(mine["committed"])
-    small = {
-        name: table_of(whole.schema, [tuple(row.values()) for row in rows])
-        for name, rows in mine.items()
-        if (whole := evidence.table(name)) is not None
-    }
-    return replace(evidence, tables={**evidence.tables, **small}, facts={**evidence.facts, "group": group})
+def _narrowed(evidence: Evidence, group: str, index: Index, tables: Mapping[str, Slices]) -> tuple[Evidence, list[Row]]:
+    """One group's part of the evidence of all, and its commits; what rules query stays whole on the connection."""
+    mine = {name: found for name, one in tables.items() if (found := one.of(group)) is not None}
+    commits = mine["committed"].to_pylist() if "committed" in mine else []
+    heads, whole = index.heads_of(commits), evidence.table("heads")
+    if whole is not None:
+        mine["heads"] = table_of(whole.schema, [tuple(row.values()) for row in heads]) if heads else whole.slice(0, 0)
+    return replace(evidence, tables={**evidence.tables, **mine}, facts={**evidence.facts, "group": group}), commits
 
 
 def _examined(con: duckdb.DuckDBPyConnection, evidence: Evidence, index: Index, now: Situation) -> Report:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from workbench.evidence import Evidence
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 EARLIEST_MS = 946_684_800_000  # the year 2000: nothing in Kafka was written before, such a time is a wrong one
 FUTURE_MS = 5_000  # a clock this far ahead is skew, and the age counts as 0
@@ -46,7 +49,7 @@ class Standing:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types, as in the report's facts."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,31 @@ def rows_of(evidence: Evidence, name: str) -> list[dict[str, Any]]:
     table = evidence.table(name)
     found: list[dict[str, Any]] = table.to_pylist() if table is not None else []
     return found
+
+
+@dataclass(frozen=True)
+class Slices:
+    """A table in the order of its groups, to give each group's rows without copying them."""
+
+    table: pa.Table | None
+    spans: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def by_group(cls, table: pa.Table | None) -> Slices:
+        """The slices of a table with a column ``group``."""
+        if table is None:
+            return cls(None, {})
+        names = table["group"].to_pylist()
+        order = sorted(range(len(names)), key=names.__getitem__)
+        spans: dict[str, tuple[int, int]] = {}
+        for at, number in enumerate(order):
+            first, count = spans.get(names[number], (at, 0))
+            spans[names[number]] = (first, count + 1)
+        return cls(table.take(order) if order else table, spans)
+
+    def of(self, group: str) -> pa.Table | None:
+        """One group's rows; None where there is no table."""
+        return None if self.table is None else self.table.slice(*self.spans.get(group, (0, 0)))
 
 
 def grouped(rows: Iterable[Row], name: str) -> dict[str, list[Row]]:

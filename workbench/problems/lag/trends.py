@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist, median
 from typing import Any
@@ -64,7 +64,7 @@ class Motion:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; numbers with three digits behind the point."""
-        return {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {key: round(value, 3) if isinstance(value, float) else value for key, value in vars(self).items()}
 
 
 NOTHING = Motion()
