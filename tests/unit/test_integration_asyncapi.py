@@ -44,7 +44,18 @@ CHANNEL = closed(
     address={"type": ["string", "null"]},
     description=TEXT,
     messages={**NAMED, "additionalProperties": refer("components/messages/")},
-    bindings={**KAFKA, "properties": {"kafka": closed([], topic=TEXT, bindingVersion={"const": "0.5.0"})}},
+    bindings={
+        **KAFKA,
+        "properties": {
+            "kafka": closed(
+                [],
+                topic=TEXT,
+                partitions={"type": "integer"},
+                replicas={"type": "integer"},
+                bindingVersion={"const": "0.5.0"},
+            )
+        },
+    },
 )
 OPERATION = closed(
     ["action", "channel"],

@@ -12,6 +12,7 @@ from workbench._version import __version__
 from workbench.cli import integration, redrive, sandbox
 from workbench.cli.check import check
 from workbench.cli.doctor import discover, doctor
+from workbench.cli.document import document
 from workbench.cli.mcp import serve_mcp
 from workbench.cli.message import message
 from workbench.cli.open import open_lab
@@ -36,6 +37,7 @@ app.command("watch")(watch)
 app.command("mcp")(serve_mcp)
 app.command("doctor")(doctor)
 app.command("discover")(discover)
+app.command("document")(document)
 app.add_typer(integration.app, name="integration")
 app.add_typer(redrive.app, name="redrive")
 app.add_typer(sandbox.app, name="sandbox")
