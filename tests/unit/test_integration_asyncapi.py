@@ -39,6 +39,8 @@ INFO = closed(
     ["title", "version"], title=TEXT, version=TEXT, description=TEXT, license=closed(["name"], name=TEXT, url=TEXT)
 )
 SERVER = closed(["host", "protocol"], host={"type": "string", "pattern": r"^[^/\s]+$"}, protocol=TEXT, description=TEXT)
+COUNT = {"type": "integer", "minimum": 1}
+CHANNEL_BINDING = closed([], topic=TEXT, partitions=COUNT, replicas=COUNT, bindingVersion={"const": "0.5.0"})
 CHANNEL = closed(
     [],
     address={"type": ["string", "null"]},

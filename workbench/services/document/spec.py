@@ -40,17 +40,12 @@ def _key(topic: str, number: int) -> str:
 
 
 def _channel(topic: str, key: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {"partitions": found["partitions"], "replicas": found["replication"]}
     return {
         "address": topic,
         "description": found["role"],
         "messages": {key: {"$ref": f"#/components/messages/{key}"}},
-        "bindings": {
-            "kafka": {
-                "partitions": found["partitions"],
-                "replicas": found["replication"],
-                "bindingVersion": BINDING_VERSION,
-            }
-        },
+        "bindings": {"kafka": {**counts, "bindingVersion": BINDING_VERSION}},
     }
 
 
