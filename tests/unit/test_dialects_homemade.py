@@ -138,3 +138,25 @@ def test_an_error_of_node_and_a_list_of_errors() -> None:
 )
 def test_events_about_failures_are_no_dead_letters(headers: list[tuple[str, bytes]], value: Any) -> None:
     assert decode(headers, json.dumps(value).encode(), "payments") is None
+
+
+def test_a_reason_in_one_word_beside_a_sentence_is_the_code() -> None:
+    headers = [
+        ("DeadLetterReason", b"MaxDeliveryCountExceeded"),
+        ("DeadLetterErrorDescription", b"Could not be consumed after 10 attempts."),
+    ]
+    for order in (headers, headers[::-1]):
+        letter = decode(order, b"{}", "orders-dead")
+        assert letter is not None
+        assert (letter.code, letter.message) == ("MaxDeliveryCountExceeded", "Could not be consumed after 10 attempts.")
+    alone = decode(headers[:1], b"{}", "orders-dead")
+    assert alone is not None
+    assert (alone.code, alone.message) == (None, "MaxDeliveryCountExceeded")
+
+
+def test_the_value_of_an_exception_is_its_message() -> None:
+    letter = decode(
+        [("dlq.exception.type", b"ValueError"), ("dlq.exception.value", b"no such user")], b"{}", "orders-dlq"
+    )
+    assert letter is not None
+    assert (letter.exception_class, letter.message) == ("ValueError", "no such user")

@@ -18,6 +18,7 @@ _CLASS = re.compile(
     r"(?:[A-Za-z_$][\w$]*(?:\.|::|\\))*[A-Z][\w$]*(?:Exception|Error|Fault|Throwable)\Z"
     r"|(?:[A-Za-z_$][\w$]*(?:\.|::|\\)){2,}[A-Z][\w$]*\Z"
 )
+_WORD = re.compile(r"[A-Za-z][\w.-]{2,60}\Z")
 _NOT_GUESSED = frozenset({"dialect", "hops", "payload", "guessed", "is_retry"})
 
 
@@ -28,17 +29,28 @@ def home_made(record: Record) -> DeadLetter | None:
     """
     first: dict[str, Any] = {}
     last: dict[str, Any] = {}
-    marks = False
+    marks, words = False, set[str]()
     for name, raw in record.headers:
         found = meaning(name)
         if found is None or (read := READERS[found.attribute](raw)) is None:
             continue
         values = _opened(read) if found.attribute == "message" else {found.attribute: _in_ms(found.attribute, read)}
+        words |= {text for text in (values.get("message"),) if text and _WORD.match(text)}
         for attribute, value in values.items():
             first.setdefault(attribute, value)
             last[attribute] = value
         marks = marks or found.marks
+    if len(words) == 1 and "code" not in last and "message" in last:
+        _tell_code(first, last, words.pop())
     return all_guessed(guess(first, last, "headers")) if marks else None
+
+
+def _tell_code(first: dict[str, Any], last: dict[str, Any], word: str) -> None:
+    """A reason in one word beside one in a sentence is the application's word for it."""
+    told = [text for text in (last["message"], first["message"]) if text != word]
+    if told:
+        first["message"] = last["message"] = told[0]
+        first["code"] = last["code"] = word
 
 
 def _opened(message: str) -> dict[str, Any]:

@@ -36,7 +36,8 @@ _SPELLINGS = {
     "stage": "stage|processing stage|failed stage|failure stage|step|phase",
     "message": "error|error text|error reason|failure reason|failed reason|reason|exception|cause|error cause|failure cause|"
     "root cause|error description|error detail|error details|failure|failure description|rejection reason|throwable|"
-    "exception text|exc text|fail reason|failed because|fault|last error|rejection text|error msg|err|err msg|description",
+    "exception value|error value|exception text|exc text|"
+    "fail reason|failed because|fault|last error|rejection text|error msg|err|err msg|description",
     "exception_class": "error class|error type|error name|exception class|exception class name|exception type|exception name|"
     "exception fqcn|exc type|throwable class|throwable class name|error class name|failure class|failure type|cause class|"
     "cause class name|exception cause fqcn|err type|fault type",
