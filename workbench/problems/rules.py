@@ -46,6 +46,10 @@ class Case:
         """Whether an evidence table was collected."""
         return table in self.evidence.tables
 
+    def has_made(self, table: str) -> bool:
+        """Whether a rule has created a table of the case already."""
+        return bool(self.rows("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]))
+
     def rows(self, query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
         """A small query's rows as dicts."""
         cursor = self.con.execute(query, parameters or [])

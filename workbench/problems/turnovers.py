@@ -27,7 +27,10 @@ held AS (
 seen AS (
     SELECT h.*, NOT EXISTS (SELECT 1 FROM seats s WHERE s.log_offset = h.log_offset AND s.member_id = h.owner.member_id) AS gone
     FROM held h WHERE h.owner IS NULL AND h.joined > 0 AND h."left" > 0
-        OR EXISTS (SELECT 1 FROM seats s WHERE s.log_offset = h.before AND s.member_id = h.owner.member_id))
+        OR EXISTS (SELECT 1 FROM seats s WHERE s.log_offset = h.before AND s.member_id = h.owner.member_id)),
+lasts AS (
+    SELECT h.log_offset, h.partition, w.first_ms FROM held h
+    ASOF JOIN {work} w ON w.partition = h.partition AND w.first_ms <= h.at_ms)
 SELECT s.log_offset, s.at_ms, s.members, s.joined, s."left", s.partition, s.owner.member_id AS member_id,
        coalesce(s.gone, true) AS gone,
        coalesce((SELECT max(x.session_timeout_ms) FROM seats x WHERE x.member_id = s.owner.member_id), {session}::BIGINT)
@@ -43,8 +46,8 @@ SELECT s.log_offset, s.at_ms, s.members, s.joined, s."left", s.partition, s.owne
                 (SELECT min(x.at_ms) FROM seats x WHERE x.member_id = s.owner.member_id)) AS last_commit_ms,
        coalesce((SELECT arg_max(m.committed_offset, m.log_offset) FROM moves m
                  WHERE m.partition = s.partition AND NOT m.removed AND m.log_offset < s.log_offset), 0) AS committed_offset,
-       (SELECT max(r.first_ms) FROM {work} r WHERE r.first_ms <= s.at_ms AND (r.partition = s.partition
-            OR r.partition IN (SELECT o.partition FROM owned o WHERE o.member_id = s.owner.member_id))) AS last_write_ms
+       (SELECT max(l.first_ms) FROM lasts l WHERE l.log_offset = s.log_offset AND (l.partition = s.partition
+            OR l.partition IN (SELECT o.partition FROM owned o WHERE o.member_id = s.owner.member_id))) AS last_write_ms
 FROM seen s
 WHERE s.gone OR s.protocol <> 'consumer' OR EXISTS (
     SELECT 1 FROM owned o WHERE o.partition = s.partition AND o.log_offset > s.log_offset AND o.member_id <> s.owner.member_id

@@ -41,6 +41,7 @@ LEFT JOIN entries e ON e.message_id = r.message_id
 WHERE r.topic = source_topic() AND r.due AND r.message_id IS NOT NULL AND coalesce(r.is_aborted, false) = false
 GROUP BY s.at_ms
 """
+_NOTHING_PASSED = "CREATE OR REPLACE TEMP TABLE passed_at (at_ms BIGINT, arrived BIGINT, lost BIGINT)"
 # Commits after a fixed number of messages: nearly all that passed nothing lost passed the same number.
 _HABIT = f"""
 SELECT CASE WHEN count(*) >= {_FEWEST} AND count(*) FILTER (arrived = usual) >= 0.8 * count(*) THEN any_value(usual) END AS each
@@ -68,8 +69,9 @@ def gone_through(case: Case) -> str:
 
 
 def _create_long_runs(case: Case) -> int | None:
-    """Creates ``long_runs`` and ``passed_at``; returns after how many messages the group commits, if that is fixed."""
-    case.con.execute(_LONG.format(scattered=scattered_entries(case)))
-    case.con.execute(_PASSED)
+    """Creates ``long_runs`` and ``passed_at``, once a case; returns after how many messages the group commits, if that is fixed."""
+    if not case.has_made("passed_at"):
+        case.con.execute(_LONG.format(scattered=scattered_entries(case)))
+        case.con.execute(_PASSED if case.rows("SELECT 1 FROM long_runs LIMIT 1") else _NOTHING_PASSED)
     each = case.rows(_HABIT)[0]["each"]
     return None if each is None else int(each)

@@ -88,8 +88,9 @@ _BY_ANYONE = _SKIPPED.format(who="true")
 
 
 def create_done(case: Case) -> None:
-    """Creates ``done``: the due messages that arrived, on the partitions on which something is lost."""
-    case.con.execute(_DONE)
+    """Creates ``done``, once a case: the due messages that arrived, on the partitions on which something is lost."""
+    if not case.has_made("done"):
+        case.con.execute(_DONE)
 
 
 def create_former(case: Case) -> int:
@@ -155,8 +156,9 @@ def _began_behind(case: Case, which: str, summary: str) -> Ruling:
     setting = str(case.facts["consumer_config"].get("auto.offset.reset", "latest"))
     if setting not in ("latest", "largest", "end"):
         return RULED_OUT
-    case.con.execute(_DONE)
-    case.con.execute(_BEGUN)
+    create_done(case)
+    if not case.has_made("reached"):
+        case.con.execute(_BEGUN)
     predicate = f"{_READ_PAST} AND {_BEHIND.format(which=which)}"
     if not case.count(predicate):
         return RULED_OUT
@@ -292,7 +294,7 @@ def commit_before_processing(case: Case) -> Ruling:
     Suspected where it had been silent for longer though messages were waiting, or how long its session was is not known.
     Ruled out where no member vanished, or delivered messages lie between the lost ones and that commit.
     """
-    case.con.execute(_DONE)
+    create_done(case)
     case.con.execute(_WORKED)
     create_turnovers(case, "worked")
     vanished = f"{_READ_PAST} AND {_CUT_OFF.format(gone=_VANISHED)}"
